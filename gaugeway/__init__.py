@@ -1,0 +1,1 @@
+"""The command line and the one-machine supervisor: the top layer, which wires the houses together."""
