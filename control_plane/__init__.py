@@ -1,0 +1,1 @@
+"""xDS control plane, desired state, reconcilers and the public API."""

@@ -1,0 +1,1 @@
+"""Envoy's bootstrap, its binary and its admin client."""

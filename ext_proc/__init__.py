@@ -1,0 +1,1 @@
+"""The data path: sessions, journal, windows and sinks."""

@@ -1,0 +1,1 @@
+"""Hypervisor hosts: drivers, the built-in lab and the guest agent."""
