@@ -27,7 +27,7 @@ def generate(out: Path) -> None:
         raise SystemExit("protoc failed: its message is above")
     for module in [*out.rglob("*_pb2.py"), *out.rglob("*_pb2.pyi")]:
         text = module.read_text()
-        module.write_text(re.sub(r"^from gaugeway\.", "from wire.gen.gaugeway.", text, flags=re.M))
+        module.write_text(re.sub(r"^from gaugeway\.", "from wire.gen.gaugeway.", text, flags=re.MULTILINE))
     for folder in [out, *(path for path in out.rglob("*") if path.is_dir())]:
         if folder.name != "__pycache__":
             (folder / "__init__.py").touch()
