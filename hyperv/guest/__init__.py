@@ -1,0 +1,1 @@
+"""The guest agent: captures readings, spools them to disk, serves them as a stream."""

@@ -1,0 +1,1 @@
+"""The built-in host: guest agents as local processes on addresses of their own (127.x.y.z)."""
