@@ -1,0 +1,133 @@
+"""A session: the state of one stream, from its first byte to its last.
+
+Bytes in, deliveries out. A session never awaits and reads no clock; what it
+accepted it has put into the sensor's cursor, which outlives it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ext_proc.session.cursor import SensorCursor
+from ext_proc.session.decode import Columns, UndecodableError, check_series, parse_frame
+from ext_proc.session.model import (
+    Delivery,
+    Duplicates,
+    Hole,
+    Readings,
+    SensorProfile,
+    Series,
+    TimeBounds,
+    Undecodable,
+)
+from ext_proc.session.verdicts import reading_verdicts, series_verdicts
+from wire.frames import FrameSplitter, FramingError
+from wire.gen.gaugeway.readings.v1 import readings_pb2
+
+_GAP_REASONS: Final = {readings_pb2.Gap.EVICTED: "evicted", readings_pb2.Gap.CORRUPT: "corrupt"}
+
+
+class Session:
+    """Cuts a body into frames, judges them, and trims what the cursor already covers.
+
+    Attributes:
+        frames: Frames that were read, heartbeats included.
+        epoch: The epoch of the newest frame; 0 before the first.
+        lost: Why nothing more can be read of this stream; None while it can.
+    """
+
+    __slots__ = ("_by_series", "_cursor", "_profile", "_series", "_splitter", "epoch", "frames", "lost")
+
+    def __init__(self, profile: SensorProfile, cursor: SensorCursor) -> None:
+        self._profile = profile
+        self._cursor = cursor
+        self._splitter = FrameSplitter()
+        self._series: Series | None = None
+        self._by_series: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.frames = 0
+        self.epoch = 0
+        self.lost: str | None = None
+
+    def change_profile(self, profile: SensorProfile) -> None:
+        """Judge by `profile` from the next frame on."""
+        self._profile = profile
+        self._series = None
+
+    def feed(self, data: bytes, bounds: TimeBounds) -> list[Delivery]:
+        """Take the next piece of the body; return what it completed, in order.
+
+        After the boundaries of frames are lost, `lost` is set and the rest of
+        the stream is ignored: the caller must end it.
+        """
+        if self.lost is not None:
+            return []
+        deliveries: list[Delivery] = []
+        dropped = 0
+        try:
+            frames = self._splitter.feed(data)
+        except FramingError as error:
+            frames = error.frames
+            self.lost, dropped = str(error), error.dropped
+        for frame in frames:
+            self._take(frame, bounds, deliveries)
+        if self.lost is not None:
+            deliveries.append(Undecodable(self._profile.sensor_id, self.epoch, 1, dropped, "framing lost"))
+        return deliveries
+
+    def _take(self, frame: bytes, bounds: TimeBounds, deliveries: list[Delivery]) -> None:
+        try:
+            content = parse_frame(frame)
+            if isinstance(content, Columns):
+                self._take_readings(content, bounds, deliveries)
+            elif isinstance(content, readings_pb2.Gap):
+                self._take_gap(content, deliveries)
+            elif content.epoch:
+                self.epoch = content.epoch
+        except UndecodableError as error:
+            deliveries.append(Undecodable(self._profile.sensor_id, error.epoch, 1, len(frame), error.reason))
+        else:
+            self.frames += 1
+
+    def _take_readings(self, columns: Columns, bounds: TimeBounds, deliveries: list[Delivery]) -> None:
+        if columns.series != self._series:
+            check_series(columns.series, columns.epoch)
+            self._by_series = series_verdicts(columns.series, self._profile.units)
+            self._series = columns.series
+        sensor_id, epoch = self._profile.sensor_id, columns.epoch
+        self.epoch = epoch
+        step = self._cursor.accept(epoch, columns.first_seq, columns.first_seq + columns.count - 1)
+        if step.skipped is not None:
+            deliveries.append(Hole(sensor_id, epoch, *step.skipped, reason="skipped"))
+        if step.duplicates:
+            deliveries.append(Duplicates(sensor_id, epoch, step.duplicates))
+        if step.duplicates == columns.count:
+            return
+        readings = Readings(
+            sensor_id,
+            self._profile.site,
+            epoch,
+            columns.first_seq,
+            columns.series,
+            columns.series_index,
+            columns.time_unix_ns,
+            columns.value,
+            columns.quality,
+            reading_verdicts(
+                columns.value, columns.time_unix_ns, self._by_series[columns.series_index], bounds
+            ),
+        )
+        deliveries.append(readings.part(step.duplicates, len(readings)) if step.duplicates else readings)
+
+    def _take_gap(self, gap: readings_pb2.Gap, deliveries: list[Delivery]) -> None:
+        self.epoch = gap.epoch
+        step = self._cursor.accept(gap.epoch, gap.first_seq, gap.last_seq)
+        sensor_id = self._profile.sensor_id
+        if step.skipped is not None:
+            deliveries.append(Hole(sensor_id, gap.epoch, *step.skipped, reason="skipped"))
+        first_seq = gap.first_seq + step.duplicates  # numbers taken before are no hole
+        if first_seq <= gap.last_seq:
+            reason = _GAP_REASONS.get(gap.reason, "unspecified")
+            deliveries.append(Hole(sensor_id, gap.epoch, first_seq, gap.last_seq, reason))
