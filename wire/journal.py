@@ -23,6 +23,10 @@ Readings stream (journal.v1.ReadingsRecord)
 Windows stream (journal.v1.WindowsRecord)
   W1  `through` rises strictly; a record holds exactly the rows that folding
       the readings records (previous through, through] emits, in fold order.
+      Rows of one readings record that are too many for one message go into
+      several with the same `through`: `skip` counts the rows in those before,
+      `more` is set in all but the last. `generation` is that of the readings
+      record `through`; within it `through` never goes back.
   W2  (sensor, metric, unit, size, start, revision) is unique; revisions of a
       window count up from 1.
 

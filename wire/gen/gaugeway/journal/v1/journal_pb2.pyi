@@ -89,7 +89,7 @@ class Undecodable(_message.Message):
     def __init__(self, frames: _Optional[int] = ..., bytes: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class WindowsRecord(_message.Message):
-    __slots__ = ("schema", "shard", "generation", "now_unix_ns", "append_id", "writer", "through", "count", "rows")
+    __slots__ = ("schema", "shard", "generation", "now_unix_ns", "append_id", "writer", "through", "count", "rows", "skip", "more")
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +99,8 @@ class WindowsRecord(_message.Message):
     THROUGH_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     schema: int
     shard: int
     generation: int
@@ -108,7 +110,9 @@ class WindowsRecord(_message.Message):
     through: int
     count: int
     rows: bytes
-    def __init__(self, schema: _Optional[int] = ..., shard: _Optional[int] = ..., generation: _Optional[int] = ..., now_unix_ns: _Optional[int] = ..., append_id: _Optional[bytes] = ..., writer: _Optional[str] = ..., through: _Optional[int] = ..., count: _Optional[int] = ..., rows: _Optional[bytes] = ...) -> None: ...
+    skip: int
+    more: bool
+    def __init__(self, schema: _Optional[int] = ..., shard: _Optional[int] = ..., generation: _Optional[int] = ..., now_unix_ns: _Optional[int] = ..., append_id: _Optional[bytes] = ..., writer: _Optional[str] = ..., through: _Optional[int] = ..., count: _Optional[int] = ..., rows: _Optional[bytes] = ..., skip: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
     __slots__ = ("schema", "shard", "generation", "through", "now_unix_ns", "policy", "tables")
