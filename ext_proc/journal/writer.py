@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from ext_proc.journal.batch import Batch
+from ext_proc.journal.pending import Chunk
 from wire.gen.gaugeway.config.v1 import config_pb2
 from wire.gen.gaugeway.journal.v1 import journal_pb2
 from wire.journal import SCHEMA_VERSION, encode_rows
@@ -62,18 +61,20 @@ class RecordWriter:
             record.rows = encode_rows(batch.rows)
         return record
 
-    def windows(self, rows: pa.RecordBatch, through: int) -> journal_pb2.WindowsRecord:
-        """Return the record of the window rows that folding up to `through` emitted."""
+    def windows(self, chunk: Chunk) -> journal_pb2.WindowsRecord:
+        """Return the record of window rows that the fold emitted."""
         return journal_pb2.WindowsRecord(
             schema=SCHEMA_VERSION,
             shard=self.shard,
-            generation=self.generation,
+            generation=chunk.generation,
             now_unix_ns=self.now_unix_ns,
             append_id=secrets.token_bytes(APPEND_ID_BYTES),
             writer=self.writer,
-            through=through,
-            count=rows.num_rows,
-            rows=encode_rows(rows),
+            through=chunk.through,
+            count=chunk.rows.num_rows,
+            rows=encode_rows(chunk.rows),
+            skip=chunk.skip,
+            more=chunk.more,
         )
 
     def _record(self, kind: journal_pb2.ReadingsRecord.Kind, now_unix_ns: int) -> journal_pb2.ReadingsRecord:
