@@ -1,0 +1,1 @@
+"""The follower: holds one long GET a sensor open through Envoy, and owns its end."""
