@@ -195,14 +195,13 @@ class SensorStream:
     def start(self) -> None:
         """Begin to follow."""
         self._task = asyncio.create_task(self._follow(), name=f"follow {self.profile.sensor_id}")
+        self._task.add_done_callback(self._on_done)
 
     async def stop(self) -> None:
         """Reset the stream and wait until its session is over: nothing more is delivered after this."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-            if not self._task.cancelled() and (error := self._task.exception()):
-                raise error
 
     def change_profile(self, profile: SensorProfile) -> None:
         """Judge the readings that come from here on by `profile`; the stream stays open."""
@@ -218,6 +217,11 @@ class SensorStream:
         """Return what the stream is doing."""
         committed = self.journal.committed(self.profile.sensor_id)
         return self._state.status(self._cursor.newest, committed, time.time_ns())
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error("following_failed", sensor=self.profile.sensor_id, exc_info=error)
+            self._state.ended(f"following failed: {error!r}", time.time_ns())
 
     async def _follow(self) -> None:
         while True:

@@ -15,7 +15,7 @@ from ext_proc.journal.writer import Again, Fenced, LastMessage, WentIn, settle
 from wire.names import APPEND_ID_HEADER
 
 EXPECTED_LAST_SEQUENCE: Final = "Nats-Expected-Last-Sequence"
-PUBLISH_TIMEOUT_S: Final = 5.0
+PUBLISH_TIMEOUT_S: Final = 2.0  # after which the stream itself is asked
 RETRY_S: Final = 0.25
 
 

@@ -1,0 +1,82 @@
+"""What the worker says over NATS core: its status each second, and windows as they close."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+import nats.errors
+import pyarrow as pa
+import structlog
+from nats.aio.client import Client
+
+from ext_proc.follower.follower import Follower
+from ext_proc.journal.append import sentence
+from ext_proc.journal.live import live_messages
+from ext_proc.worker.shards import ShardKeeper
+from wire.names import live_subject, worker_status_subject
+from wire.status import WorkerStatus
+
+log = structlog.get_logger(__name__)
+
+STATUS_S: Final = 1.0
+
+State = Literal["starting", "running", "paused", "stopping"]
+
+
+class LivePublisher:
+    """Publishes live windows. They are not durable: while NATS is away they are dropped and counted."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.dropped = 0
+
+    async def __call__(self, rows: pa.RecordBatch) -> None:
+        """Publish rows of WINDOWS_SCHEMA, a message for each sensor."""
+        for sensor_id, message in live_messages(rows):
+            try:
+                await self._client.publish(live_subject(sensor_id), message)
+            except nats.errors.Error:
+                self.dropped += 1
+
+
+def worker_status(
+    node_id: str, follower: Follower, keepers: list[ShardKeeper], *, stopping: bool
+) -> WorkerStatus:
+    """Return what the worker is doing, in one message."""
+    streams = follower.statuses()
+    state, message = _state(keepers, stopping=stopping)
+    return WorkerStatus(
+        node_id=node_id,
+        pid=os.getpid(),
+        now_unix_ns=time.time_ns(),
+        state=state,
+        message=message,
+        shards=sorted(keeper.shard for keeper in keepers if keeper.journal is not None),
+        readings_per_s=round(sum(stream.readings_per_s for stream in streams), 3),
+        streams=streams,
+    )
+
+
+def _state(keepers: list[ShardKeeper], *, stopping: bool) -> tuple[State, str | None]:
+    if stopping:
+        return "stopping", None
+    for keeper in keepers:
+        trouble = keeper.message or (keeper.journal.trouble if keeper.journal else None)
+        if trouble:
+            return "paused", trouble
+    return ("running", None) if any(keeper.held for keeper in keepers) else ("starting", None)
+
+
+async def publish_status(client: Client, node_id: str, current: Callable[[], WorkerStatus]) -> None:
+    """Publish the status each second until cancelled."""
+    subject = worker_status_subject(node_id)
+    while True:
+        try:
+            await client.publish(subject, current().model_dump_json().encode())
+        except nats.errors.Error as error:  # whoever listens hears nothing either: the next one will do
+            log.debug("status_not_published", reason=sentence(error))
+        await asyncio.sleep(STATUS_S)
