@@ -101,6 +101,11 @@ class ShardKeeper:
 
     async def hold(self, lease: Lease) -> None:
         """Hold the shard under `lease`; returns when OPEN is in the journal. Raises NotAppliedError."""
+        newest = max(self._held[0] if self._held else 0, self._lease.lease_generation if self._lease else 0)
+        if lease.lease_generation < newest:
+            raise NotAppliedError(
+                f"shard {self.shard}: lease generation {lease.lease_generation} is older than {newest}"
+            )
         self._want(lease, self._policy)
 
         def held() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -105,10 +106,13 @@ async def running(journal: ShardJournal) -> AsyncIterator[asyncio.Task[None]]:
         await asyncio.wait({task}, timeout=WAIT_S)
 
 
-async def wait_for(what: str, probe: Callable[[], Awaitable[bool]], timeout_s: float = WAIT_S) -> None:
+async def wait_for(what: str, probe: Callable[[], Awaitable[bool] | bool], timeout_s: float = WAIT_S) -> None:
     """Wait until `probe` says so; fail with `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
-    while not await probe():
+    while True:
+        answer = probe()
+        if answer is True or (inspect.isawaitable(answer) and await answer):
+            return
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         await asyncio.sleep(0.02)
