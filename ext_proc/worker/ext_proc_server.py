@@ -88,7 +88,6 @@ class ExtProcServer:
         self._consumers = consumers
         self._server: grpc.aio.Server | None = None
         self._streams: set[asyncio.Task[None]] = set()
-        self._stopping = False
 
     async def start(self, socket: Path) -> None:
         """Listen on `socket`; gRPC replaces one that a dead worker left over."""
@@ -107,7 +106,6 @@ class ExtProcServer:
 
     async def stop(self) -> None:
         """Abort what is still open, then stop listening."""
-        self._stopping = True
         for stream in self._streams:
             stream.cancel()
         if self._streams:
@@ -124,10 +122,8 @@ class ExtProcServer:
             await self._serve(context)
         except (RefusedError, ShardClosedError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        except asyncio.CancelledError:
-            if self._stopping:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
-            raise
+        except asyncio.CancelledError:  # by `stop`; or Envoy is gone, and then this says it to nobody
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
         finally:
             self._streams.discard(task)
         await context.abort(grpc.StatusCode.ABORTED, "the stream is over")
