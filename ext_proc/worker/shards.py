@@ -221,6 +221,8 @@ class ShardKeeper:
             known=self._known,
             retention=tools.retention,
         )
+        if self._lease != lease:
+            return  # released, or leased anew, while the log was folded: nothing was written
         journal = ShardJournal(tools.js, opened, tools.settings, tools.publish_live)
         self.journal = journal
         try:
