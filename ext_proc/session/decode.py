@@ -62,7 +62,7 @@ class Columns:
         size = len(view.series)
         if size > MAX_SERIES:
             raise UndecodableError(f"more than {MAX_SERIES} series", self.epoch)
-        if int(self.series_index.max()) >= size:
+        if np.maximum.reduce(self.series_index) >= size:
             raise UndecodableError("series_index points beyond the series", self.epoch)
         return tuple((entry.metric, entry.unit) for entry in view.series)
 

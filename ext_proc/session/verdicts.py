@@ -37,12 +37,14 @@ def reading_verdicts(
         by_series: The verdict of each reading's series, shape (n,).
         bounds: The event times that are accepted.
     """
-    verdict = by_series
-    past = time_unix_ns < bounds.earliest_unix_ns
-    future = time_unix_ns > bounds.latest_unix_ns
     finite = np.isfinite(value)
-    if past.any() or future.any() or not finite.all():
-        verdict = np.where(past, np.uint8(Verdict.PAST), verdict)
-        verdict = np.where(future, np.uint8(Verdict.FUTURE), verdict)
-        verdict = np.where(finite, verdict, np.uint8(Verdict.NOT_FINITE))
-    return verdict
+    # Ufunc reductions rather than methods: frames are small, and this runs for each of them.
+    if (
+        np.minimum.reduce(time_unix_ns) >= bounds.earliest_unix_ns
+        and np.maximum.reduce(time_unix_ns) <= bounds.latest_unix_ns
+        and np.logical_and.reduce(finite)
+    ):
+        return by_series
+    verdict = np.where(time_unix_ns < bounds.earliest_unix_ns, np.uint8(Verdict.PAST), by_series)
+    verdict = np.where(time_unix_ns > bounds.latest_unix_ns, np.uint8(Verdict.FUTURE), verdict)
+    return np.where(finite, verdict, np.uint8(Verdict.NOT_FINITE))
