@@ -10,7 +10,6 @@ from typing import Final, Protocol
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from ext_proc.journal.append import RecordTooLargeError, sentence
@@ -20,11 +19,11 @@ from ext_proc.journal.recovery import Position
 from ext_proc.journal.shard import LivePublisher, ShardJournal, ShardSettings
 from ext_proc.journal.streams import Retention
 from ext_proc.windows.fold import LogOrderError
+from ext_proc.worker.audit import AuditResponder
 from ext_proc.worker.errors import NotAppliedError
 from ext_proc.worker.resources import Lease
 from wire.gen.gaugeway.config.v1 import config_pb2
 from wire.journal import JournalFormatError
-from wire.names import audit_subject
 
 log = structlog.get_logger(__name__)
 
@@ -231,7 +230,7 @@ class ShardKeeper:
             try:
                 self._now_held(lease, policy)
                 tools.following.shard_opened(self.shard, journal)
-                async with _Audit(tools.nats, journal):
+                async with AuditResponder(tools.nats, journal):
                     await self._follow_wishes(journal, running)
             finally:
                 await self._close(journal, running)
@@ -282,24 +281,3 @@ async def _first(running: asyncio.Task[None], other: Coroutine[None, None, objec
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
-
-
-class _Audit:
-    """Answers audit requests while a shard is open."""
-
-    def __init__(self, client: Client, journal: ShardJournal) -> None:
-        self._client = client
-        self._journal = journal
-
-    async def __aenter__(self) -> None:
-        subject = audit_subject(self._journal.shard)
-        self._subscription = await self._client.subscribe(subject, cb=self._answer)
-
-    async def __aexit__(self, *_: object) -> None:
-        try:
-            await self._subscription.unsubscribe()
-        except nats.errors.Error as error:  # the connection is gone, and the subscription with it
-            log.info("audit_not_unsubscribed", shard=self._journal.shard, reason=sentence(error))
-
-    async def _answer(self, request: Msg) -> None:
-        await request.respond(self._journal.audit().model_dump_json().encode())

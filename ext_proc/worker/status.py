@@ -49,6 +49,8 @@ def worker_status(
     """Return what the worker is doing, in one message."""
     streams = follower.statuses()
     state, message = _state(keepers, stopping=stopping)
+    if message is None and follower.leaks:
+        message = f"bytes of a body reached the follower {follower.leaks} times: ext_proc let them through"
     return WorkerStatus(
         node_id=node_id,
         pid=os.getpid(),
