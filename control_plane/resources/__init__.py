@@ -1,1 +1,1 @@
-"""Envoy's and the workers' resources: built from the desired state, encoded once, versioned by content. Pure."""
+"""Envoy's and the workers' resources: built from the desired state, encoded once, versioned by content."""

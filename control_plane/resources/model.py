@@ -95,7 +95,7 @@ def check_consistent(snapshot: Snapshot) -> None:
                     f"{short_type(type_url)} {name} holds {short_type(resource.type_url)} {resource.name}"
                 )
             problems += [
-                f"{short_type(type_url)} {name} refers to {short_type(wanted_type)} {wanted}, which is not there"
+                f"{short_type(type_url)} {name} needs {short_type(wanted_type)} {wanted}, which is not there"
                 for wanted_type, wanted in resource.references
                 if wanted not in snapshot.of(wanted_type)
             ]

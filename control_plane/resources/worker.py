@@ -107,7 +107,9 @@ def lease_resource(lease: ShardLease) -> Resource:
 def policy_resource(policy: WindowPolicy) -> Resource:
     """Return the resource of the policy that holds for every sensor."""
     message = config_pb2.WindowPolicy(
-        sizes=[config_pb2.WindowSize(size_ms=size.size_ms, journalled=size.journalled) for size in policy.sizes],
+        sizes=[
+            config_pb2.WindowSize(size_ms=size.size_ms, journalled=size.journalled) for size in policy.sizes
+        ],
         horizon_ms=policy.horizon_ms,
         idle_close_ms=policy.idle_close_ms,
         max_future_skew_ms=policy.max_future_skew_ms,

@@ -1,0 +1,30 @@
+"""What the ADS server counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class XdsMetrics:
+    """Counters of one ADS server, in `registry`.
+
+    Types are the last word of their URL (`Cluster`), roles are those of NodeKey.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.connected = Gauge(
+            "gaugeway_xds_connected_nodes", "Nodes with an open ADS stream.", ["role"], registry=registry
+        )
+        self.pushes = Counter(
+            "gaugeway_xds_pushes", "Responses sent to nodes.", ["role", "type"], registry=registry
+        )
+        self.nacks = Counter(
+            "gaugeway_xds_nacks", "Responses that a node refused.", ["role", "type"], registry=registry
+        )
+        self.ack_seconds = Histogram(
+            "gaugeway_xds_ack_seconds",
+            "From sending a response to its ACK.",
+            ["role", "type"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=registry,
+        )

@@ -1,0 +1,21 @@
+"""Which resources of a refused response a client's error text means. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+
+def names_refused(error: str, names: Collection[str]) -> tuple[str, ...]:
+    """Return those of `names` that `error` gives a reason for; all of them if it names none.
+
+    Envoy applies the good resources of a response that it refuses, and says
+    "Error adding/updating cluster(s) <name>: <reason>, <name>: <reason>"
+    (listeners alike). Workers say "<name>: <reason>; <name>: <reason>".
+    """
+    named = tuple(name for name in names if name in error and _gives_reason(error, name))
+    return named or tuple(names)
+
+
+def _gives_reason(error: str, name: str) -> bool:
+    return re.search(rf"(?:^|[\s,;]){re.escape(name)}:(?:\s|$)", error) is not None
