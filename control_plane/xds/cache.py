@@ -9,7 +9,8 @@ from typing import Any
 
 from control_plane.resources.model import Snapshot, check_consistent
 from control_plane.xds.node import Node, NodeKey
-from control_plane.xds.session import Request, Response, Session, Settled, TypeStatus
+from control_plane.xds.session import Request, Response, Session, TypeStatus
+from control_plane.xds.subscription import Settled
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,10 +126,15 @@ class _Stream:
             await self._conclude(reading, context)
         finally:
             reading.cancel()
+            await asyncio.wait({reading})
+            if not reading.cancelled():
+                reading.exception()  # said where it matters, or of a stream that is gone
 
     async def _send(self, context: Context) -> None:
-        for response in self._cache.take(self._connection):
-            self._sent_at[response.nonce] = time.monotonic()
+        responses = self._cache.take(self._connection)
+        now = time.monotonic()
+        self._sent_at.update((response.nonce, now) for response in responses)
+        for response in responses:
             self._metrics.pushes.labels(self._role, short_type(response.type_url)).inc()
             await context.write(write_response(response))
 

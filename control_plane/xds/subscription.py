@@ -159,21 +159,16 @@ class Subscription:
         Envoy applies the good part of a response that it refuses, and states
         none of it when it connects anew; a worker may be applying still.
         """
-        names = {name for sent in self._in_flight for name in sent.versions}
-        return (
-            names
-            | self.rejected.keys()
-            | {name for name, version in self.sent.items() if version == UNSTATED}
-        )
+        unanswered = {name for sent in self._in_flight for name in sent.versions}
+        unstated = {name for name, version in self.sent.items() if version == UNSTATED}
+        return unanswered | unstated | self.rejected.keys()
 
     def runs(self, name: str, version: str | None) -> bool:
         """Whether the client is known to run this version of a resource; None: known to run none of it."""
         if version is not None:
             return self.acked.get(name) == version
-        gone = name not in self.acked and self.sent.get(name, ABSENT) == ABSENT
-        return (
-            gone and name not in self.rejected and all(name not in sent.versions for sent in self._in_flight)
-        )
+        told = self.sent.get(name, ABSENT) == ABSENT and name not in self.rejected
+        return told and name not in self.acked and all(name not in sent.versions for sent in self._in_flight)
 
     def prune(self, resources: Mapping[str, Resource]) -> None:
         """Forget to compare what turns out to be current, so that `busy` is exact."""
