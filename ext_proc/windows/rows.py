@@ -1,61 +1,64 @@
-"""Rows of WINDOWS_SCHEMA from a window table."""
+"""Rows of WINDOWS_SCHEMA from the window table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from ext_proc.windows.sensors import Sensors
+from ext_proc.windows import statistics
+from ext_proc.windows.arrays import Ints
+from ext_proc.windows.names import Names
 from ext_proc.windows.sketch import quantiles
-from ext_proc.windows.table import Ints, WindowTable
+from ext_proc.windows.table import WindowTable
 from wire.journal import WINDOWS_SCHEMA
 
-EMPTY = pa.RecordBatch.from_arrays(
+EMPTY: Final = pa.RecordBatch.from_arrays(
     [pa.array([], type=field.type) for field in WINDOWS_SCHEMA], schema=WINDOWS_SCHEMA
 )
+_MS: Final = 1_000_000
+_QUANTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+_FLOATS: Final = {
+    name: statistics.FLOATS.index(name) for name in ("min", "max", "sum", "mean", "first", "last")
+}
 
 
-def encode_windows(
-    table: WindowTable, rows: Ints, sensors: Sensors, series: Sequence[tuple[int, str, str]]
-) -> pa.RecordBatch:
-    """Return the windows at positions `rows` of a table, in that order.
+def encode_windows(table: WindowTable, slots: Ints, names: Names) -> pa.RecordBatch:
+    """Return the windows in `slots`, in that order.
 
     Quantiles come from the sketch and are clamped to [min, max], which the
     exact quantile lies in.
     """
-    if not len(rows):
+    if not len(slots):
         return EMPTY
-    keys = [series[index] for index in table.series[rows].tolist()]
-    columns = {name: column[rows] for name, column in table.columns.items()}
-    count = columns["count"]
-    single = count < 2
-    stddev = np.sqrt(columns["m2"] / np.where(single, 1, count - 1))
-    _, buckets, bucket_counts = table.sketches.of(columns["slot"].astype(np.int64))
-    clamped = {
-        name: np.clip(
-            quantiles(buckets, bucket_counts, count.astype(np.int64), q), columns["min"], columns["max"]
-        )
-        for name, q in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
+    floats, ints = table.floats[slots], table.ints[slots]
+    count = ints[:, statistics.COUNT]
+    size_ns = np.array(table.sizes_ns, np.int64)[table.size[slots]]
+    series = table.series[slots]
+    sensors = names.series_sensor[series]
+    quantities = [names.series[index][1] for index in series.tolist()]
+    deviation = statistics.sample_deviation(floats[:, statistics.DEVIATION], count)
+    arrays: dict[str, Any] = {
+        "sensor": _words(sensors, names.sensors),
+        "site": _words(sensors, names.sites),
+        "metric": _words(np.array(quantities), [metric for metric, _ in names.quantities]),
+        "unit": _words(np.array(quantities), [unit for _, unit in names.quantities]),
+        "size_ms": pa.array((size_ns // _MS).astype(np.uint32)),
+        "start": _times(table.number[slots] * size_ns),
+        "revision": pa.array(table.revision[slots].astype(np.uint32)),
+        "count": pa.array(count.astype(np.uint64)),
+        "stddev": pa.array(deviation, mask=count < 2),
+        "first_time": _times(ints[:, statistics.FIRST_TIME]),
+        "last_time": _times(ints[:, statistics.LAST_TIME]),
     }
-    arrays = {
-        "sensor": _words([sensors.names[sensor] for sensor, _, _ in keys]),
-        "site": _words([sensors.sites[sensor] for sensor, _, _ in keys]),
-        "metric": _words([metric for _, metric, _ in keys]),
-        "unit": _words([unit for _, _, unit in keys]),
-        "size_ms": pa.array(np.full(len(rows), table.size_ns // 1_000_000), type=pa.uint32()),
-        "start": pa.array(table.start[rows]),
-        "revision": pa.array(columns["revision"], type=pa.uint32()),
-        "count": pa.array(count, type=pa.uint64()),
-        "stddev": pa.array(stddev, mask=single),
-        **{name: pa.array(values) for name, values in clamped.items()},
-    }
-    plain = ("min", "max", "sum", "mean", "first", "first_time", "last", "last_time")
-    arrays |= {name: pa.array(columns[name]) for name in plain}
-    return pa.RecordBatch.from_arrays(
-        [arrays[field.name].cast(field.type) for field in WINDOWS_SCHEMA], schema=WINDOWS_SCHEMA
-    )
+    arrays |= {name: pa.array(floats[:, column]) for name, column in _FLOATS.items()}
+    _, codes, counts = table.sketches.read(slots)
+    low, high = floats[:, statistics.MIN], floats[:, statistics.MAX]
+    for name, q in _QUANTILES.items():
+        arrays[name] = pa.array(np.clip(quantiles(codes, counts, count, q), low, high))
+    return pa.RecordBatch.from_arrays([arrays[name] for name in WINDOWS_SCHEMA.names], schema=WINDOWS_SCHEMA)
 
 
 def concat(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -63,9 +66,18 @@ def concat(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     filled = [batch for batch in batches if batch.num_rows]
     if len(filled) <= 1:
         return filled[0] if filled else EMPTY
-    table = pa.Table.from_batches(filled).unify_dictionaries().combine_chunks()
-    return table.to_batches()[0]
+    whole = pa.Table.from_batches(filled).unify_dictionaries().combine_chunks()
+    (batch,) = whole.to_batches()
+    return batch
 
 
-def _words(values: list[str]) -> pa.DictionaryArray:
-    return pa.array(values, type=pa.utf8()).dictionary_encode()
+def _words(index: Ints, words: Sequence[str]) -> pa.DictionaryArray:
+    """Return words[index] with a dictionary of only the distinct words that occur."""
+    used, code = np.unique(index, return_inverse=True)
+    distinct: dict[str, int] = {}
+    place = np.array([distinct.setdefault(words[entry], len(distinct)) for entry in used.tolist()], np.int32)
+    return pa.DictionaryArray.from_arrays(place[code], pa.array(list(distinct), type=pa.utf8()))
+
+
+def _times(unix_ns: Ints) -> pa.Array:
+    return pa.array(unix_ns).view(WINDOWS_SCHEMA.field("start").type)

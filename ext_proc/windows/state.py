@@ -1,104 +1,142 @@
-"""A fold's state as Arrow tables, for checkpoints."""
+"""A fold's state as Arrow tables, for checkpoints.
+
+Rows are in an order that the log alone decides, and hold only what the future
+can see: equal logs make equal checkpoints.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from ext_proc.windows.sensors import COUNTERS, Sensors
-from ext_proc.windows.table import FLOAT_COLUMNS, INT_COLUMNS, WindowTable
-from wire.journal import decode_rows, encode_rows
+from ext_proc.windows import statistics
+from ext_proc.windows.accounts import Accounts
+from ext_proc.windows.arrays import Ints
+from ext_proc.windows.audit import COUNTERS
+from ext_proc.windows.statistics import Partials
+from ext_proc.windows.table import WindowTable
+from wire.journal import JournalFormatError, decode_rows, encode_rows
 
-_SENSORS = pa.schema(
-    [
-        ("name", pa.utf8()),
-        ("site", pa.utf8()),
-        ("watermark", pa.int64()),
-        ("last_seen", pa.int64()),
-        *((name, pa.int64()) for name in COUNTERS),
-    ]
-)
-_CURSORS = pa.schema([("sensor", pa.int64()), ("epoch", pa.uint64()), ("seq", pa.uint64())])
-_SERIES = pa.schema([("sensor", pa.int64()), ("metric", pa.utf8()), ("unit", pa.utf8())])
-_WINDOWS = pa.schema(
-    [*((name, pa.int64()) for name in INT_COLUMNS), *((name, pa.float64()) for name in FLOAT_COLUMNS)]
-)
-_SKETCHES = pa.schema([("slot", pa.int64()), ("bucket", pa.int64()), ("count", pa.int64())])
+_CLOCKS: Final = ("highest", "closed", "seen")
+_WINDOW_INTS: Final = ("size_ns", "series", "number", "revision", "buckets", *statistics.INTS)
 
 
-def save(
-    sensors: Sensors, series: Sequence[tuple[int, str, str]], tables: Mapping[int, WindowTable]
-) -> dict[str, bytes]:
+def _ints(*names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.int64()) for name in names]
+
+
+SCHEMAS: Final = {
+    "sensors": pa.schema([("name", pa.utf8()), ("site", pa.utf8()), *_ints(*_CLOCKS, *COUNTERS)]),
+    "cursors": pa.schema([*_ints("sensor", "seq"), ("epoch", pa.uint64())]),
+    "series": pa.schema([*_ints("sensor"), ("metric", pa.utf8()), ("unit", pa.utf8())]),
+    "windows": pa.schema([*_ints(*_WINDOW_INTS), *((name, pa.float64()) for name in statistics.FLOATS)]),
+    "sketches": pa.schema([("bucket", pa.int32()), ("count", pa.int64())]),
+}
+"""Tables of a checkpoint. A window's `buckets` says how many rows of `sketches`, in order, are its own."""
+
+
+def save(accounts: Accounts, table: WindowTable) -> dict[str, bytes]:
     """Return everything as Arrow IPC streams by name."""
-    counters = {name: sensors.counters[:, place] for place, name in enumerate(COUNTERS)}
-    cursors = [
-        (sensor, epoch, seq) for sensor, epochs in enumerate(sensors.cursors) for epoch, seq in epochs.items()
+    names, clocks = accounts.names, accounts.clocks
+    sensors = len(names.sensors)
+    moved = [
+        {"sensor": sensor, "epoch": epoch, "seq": seq}
+        for sensor in range(sensors)
+        for epoch, seq in accounts.cursors.of(sensor).items()
     ]
-    saved = {
-        "sensors": _encode(
-            _SENSORS,
-            {
-                "name": sensors.names,
-                "site": sensors.sites,
-                "watermark": sensors.watermark,
-                "last_seen": sensors.last_seen,
-                **counters,
-            },
-        ),
-        "cursors": _encode(_CURSORS, _transpose(_CURSORS, cursors)),
-        "series": _encode(_SERIES, _transpose(_SERIES, series)),
+    quantities = [names.quantities[quantity] for _, quantity in names.series]
+    windows, sketches = _windows(table, clocks.closed[names.series_sensor[: len(names.series)]])
+    columns: dict[str, dict[str, Any]] = {
+        "sensors": {
+            "name": names.sensors,
+            "site": names.sites,
+            **{clock: getattr(clocks, clock)[:sensors] for clock in _CLOCKS},
+            **{counter: accounts.audit.rows[:sensors, place] for place, counter in enumerate(COUNTERS)},
+        },
+        "cursors": {key: [row[key] for row in moved] for key in ("sensor", "epoch", "seq")},
+        "series": {
+            "sensor": [sensor for sensor, _ in names.series],
+            "metric": [metric for metric, _ in quantities],
+            "unit": [unit for _, unit in quantities],
+        },
+        "windows": windows,
+        "sketches": sketches,
     }
-    for size_ms, table in tables.items():
-        position, bucket, count = table.sketches.of(table.ints("slot"))
-        columns: dict[str, object] = dict(table.columns)
-        columns["slot"] = np.arange(len(table))
-        saved[f"windows.{size_ms}"] = _encode(_WINDOWS, columns)
-        saved[f"sketches.{size_ms}"] = _encode(
-            _SKETCHES, {"slot": position, "bucket": bucket, "count": count}
-        )
-    return saved
+    return {name: _encode(schema, columns[name]) for name, schema in SCHEMAS.items()}
 
 
-def restore_sensors(saved: Mapping[str, bytes]) -> Sensors:
-    """Return the sensors that `save` was given."""
-    sensors = Sensors()
-    rows = decode_rows(saved["sensors"], _SENSORS)
+def restore(saved: Mapping[str, bytes]) -> tuple[Accounts, WindowTable]:
+    """Return what `save` was given. Raises JournalFormatError."""
+    accounts = Accounts()
+    names, clocks, audit = accounts.names, accounts.clocks, accounts.audit
+    rows = _decode(saved, "sensors")
     for name, site in zip(rows.column("name").to_pylist(), rows.column("site").to_pylist(), strict=True):
-        sensors.sites[sensors.index(name)] = site
-    sensors.watermark = _ints(rows, "watermark")
-    sensors.last_seen = _ints(rows, "last_seen")
-    sensors.counters = np.column_stack([_ints(rows, name) for name in COUNTERS])
-    for row in decode_rows(saved["cursors"], _CURSORS).to_pylist():
-        sensors.cursors[row["sensor"]][row["epoch"]] = row["seq"]
-    return sensors
+        names.sensor(name, site)
+    clocks.reserve(rows.num_rows)
+    audit.reserve(rows.num_rows)
+    for clock in _CLOCKS:
+        getattr(clocks, clock)[: rows.num_rows] = _numpy(rows, clock)
+    for place, counter in enumerate(COUNTERS):
+        audit.rows[: rows.num_rows, place] = _numpy(rows, counter)
+    for row in _decode(saved, "cursors").to_pylist():
+        accounts.cursors.restore(row["sensor"], row["epoch"], row["seq"])
+    for row in _decode(saved, "series").to_pylist():
+        names.series_of(row["sensor"], names.quantity(row["metric"], row["unit"]))
+    return accounts, _restore_table(saved, names.series_sensor)
 
 
-def restore_series(saved: Mapping[str, bytes]) -> list[tuple[int, str, str]]:
-    """Return the series that `save` was given."""
-    rows = decode_rows(saved["series"], _SERIES).to_pylist()
-    return [(row["sensor"], row["metric"], row["unit"]) for row in rows]
+def _windows(table: WindowTable, closed: Ints) -> tuple[dict[str, Any], dict[str, Any]]:
+    slots = table.sorted(table.living(closed))
+    place, codes, counts = table.sketches.read(slots) if len(slots) else (slots, slots, slots)
+    columns: dict[str, Any] = {
+        "size_ns": np.array(table.sizes_ns, np.int64)[table.size[slots]],
+        "series": table.series[slots],
+        "number": table.number[slots],
+        "revision": table.revision[slots],
+        "buckets": np.bincount(place, minlength=len(slots)),
+    }
+    columns |= {name: table.ints[slots, column] for column, name in enumerate(statistics.INTS)}
+    columns |= {name: table.floats[slots, column] for column, name in enumerate(statistics.FLOATS)}
+    return columns, {"bucket": codes, "count": counts}
 
 
-def restore_table(size_ms: int, saved: Mapping[str, bytes]) -> WindowTable:
-    """Return the table of one size that `save` was given."""
-    table = WindowTable(size_ms * 1_000_000)
-    rows = decode_rows(saved[f"windows.{size_ms}"], _WINDOWS)
-    table.restore({name: rows.column(name).to_numpy().copy() for name in _WINDOWS.names})
-    sketches = decode_rows(saved[f"sketches.{size_ms}"], _SKETCHES)
-    table.sketches.append(_ints(sketches, "slot"), _ints(sketches, "bucket"), _ints(sketches, "count"))
+def _restore_table(saved: Mapping[str, bytes], series_sensor: Ints) -> WindowTable:
+    table = WindowTable()
+    rows, sketches = _decode(saved, "windows"), _decode(saved, "sketches")
+    if not rows.num_rows:
+        return table
+    size_ns = _numpy(rows, "size_ns")
+    table.sizes_ns, size = np.unique(size_ns).tolist(), np.unique(size_ns, return_inverse=True)[1]
+    series = _numpy(rows, "series")
+    slots = table.insert(
+        Partials(_matrix(rows, statistics.FLOATS), _matrix(rows, statistics.INTS)),
+        size=size,
+        series=series,
+        number=_numpy(rows, "number"),
+        sensor=series_sensor[series],
+        revision=_numpy(rows, "revision"),
+    )
+    table.sketches.add(slots, _numpy(rows, "buckets"), _numpy(sketches, "bucket"), _numpy(sketches, "count"))
     return table
 
 
-def _encode(schema: pa.Schema, columns: Mapping[str, object]) -> bytes:
+def _encode(schema: pa.Schema, columns: Mapping[str, Any]) -> bytes:
     arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
     return encode_rows(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
-def _transpose(schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> dict[str, list[object]]:
-    return {name: [row[place] for row in rows] for place, name in enumerate(schema.names)}
+def _decode(saved: Mapping[str, bytes], name: str) -> pa.RecordBatch:
+    if name not in saved:
+        raise JournalFormatError(f"a checkpoint without the table {name!r}")
+    return decode_rows(saved[name], SCHEMAS[name])
 
 
-def _ints(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return rows.column(name).to_numpy().copy()
+def _numpy(rows: pa.RecordBatch, name: str) -> Any:
+    return rows.column(name).to_numpy()
+
+
+def _matrix(rows: pa.RecordBatch, columns: Sequence[str]) -> Any:
+    return np.column_stack([_numpy(rows, name) for name in columns])

@@ -1,173 +1,166 @@
-"""The open windows of one size, as a table sorted by (series, start).
+"""The windows of all sizes: one row for each (size, series, number), start = number * size.
 
-A row lives from its first reading until no reading could be accepted for it
-any more. Statistics merge as in Chan, Golub, LeVeque: "Updating formulae and a
-pairwise algorithm for computing sample variances" (1979).
+A row lives from its first reading until its window is closed for good (no
+reading could be accepted for it any more), and a while longer: dead rows are
+swept out in bulk, which no output shows. A record costs what it touches and
+what waits to be emitted, not what the table holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from ext_proc.windows.sketch import SketchLog, bucket_codes, sum_by
+from ext_proc.windows import statistics
+from ext_proc.windows.arrays import Floats, Ints, grown
+from ext_proc.windows.grouping import SortedReadings, group
+from ext_proc.windows.lookup import Lookup
+from ext_proc.windows.pending import PendingRows
+from ext_proc.windows.sketch import bucket_codes, count_codes
+from ext_proc.windows.sketches import SketchArena
+from ext_proc.windows.statistics import Partials, merged
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-
-_INDEX_BITS: Final = 41
-_INDEX_BIAS: Final = 1 << 40  # window indexes are negative before 1970
-
-FLOAT_COLUMNS: Final = ("mean", "m2", "sum", "min", "max", "first", "last")
-INT_COLUMNS: Final = ("key", "slot", "count", "first_time", "first_seq", "last_time", "last_seq", "revision")
-
-
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """Aggregated readings of one record, sorted by (series, time, seq)."""
-
-    series: Ints
-    time: Ints  # Unix ns
-    seq: Ints
-    value: Floats
+_SWEEP_ROWS: Final = 4096
+_SWEEP_ENTRIES: Final = 1 << 16
+_COLUMNS: Final = ("floats", "ints", "size", "series", "number", "end", "revision")
+_NO_ROWS: Final[Ints] = np.empty(0, np.int64)
 
 
 class WindowTable:
-    """Windows of `size_ns`. `columns` are parallel arrays sorted by key."""
+    """Rows are slots 0..len-1 of the columns.
 
-    def __init__(self, size_ns: int) -> None:
-        self.size_ns = size_ns
-        self.sketches = SketchLog()
-        self._next_slot = 0
-        self.columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int64]] = {
-            **{name: np.empty(0, np.int64) for name in INT_COLUMNS},
-            **{name: np.empty(0, np.float64) for name in FLOAT_COLUMNS},
-        }
+    Attributes:
+        floats, ints: Statistics (statistics.FLOATS, statistics.INTS).
+        size: Which of `sizes_ns` each window has.
+        sizes_ns: All sizes that were ever in force.
+        end: Unix ns.
+        revision: How often it was emitted.
+        sketches: Quantile sketches by slot.
+    """
+
+    def __init__(self) -> None:
+        self.sizes_ns: list[int] = []
+        self.floats: Floats = np.empty((0, len(statistics.FLOATS)))
+        self.ints: Ints = np.empty((0, len(statistics.INTS)), np.int64)
+        self.size = self.series = self.number = self.end = self.revision = _NO_ROWS
+        self.sketches = SketchArena()
+        self._rows = 0
+        self._in_force: Ints = np.empty(0, np.int64)  # places in sizes_ns, by size
+        self._pending = PendingRows()
+        self._lookup = Lookup()
+        self._swept_rows = self._swept_entries = 0
 
     def __len__(self) -> int:
-        return len(self.columns["key"])
+        return self._rows
 
-    def ints(self, name: str) -> Ints:
-        """Return an integer column."""
-        return self.columns[name]  # type: ignore[return-value]
+    def force(self, sizes_ns: Iterable[int]) -> Ints:
+        """Take readings into windows of these sizes from now on.
 
-    def floats(self, name: str) -> Floats:
-        """Return a float column."""
-        return self.columns[name]  # type: ignore[return-value]
+        Returns the rows of other sizes that were never emitted, which are
+        pending no more. Such rows stay until they are dead, so that a size
+        that comes back goes on with its revisions.
+        """
+        wanted = sorted(sizes_ns)
+        self.sizes_ns += [size for size in wanted if size not in self.sizes_ns]
+        self._in_force = np.array([self.sizes_ns.index(size) for size in wanted], np.int64)
+        return self._pending.take(~np.isin(self.size[self._pending.slots], self._in_force))
+
+    def add(self, readings: SortedReadings) -> Ints:
+        """Merge readings in; return the rows among those touched that had been emitted before."""
+        sizes = [self.sizes_ns[place] for place in self._in_force.tolist()]
+        if not sizes:
+            return _NO_ROWS
+        groups = group(readings, sizes)
+        size = self._in_force[groups.size]
+        slots = self._lookup.find(size, groups.series, groups.number)
+        known = slots >= 0
+        old, new = slots[known], ~known
+        if len(old):
+            both = merged(Partials(self.floats[old], self.ints[old]), groups.statistics[known])
+            self.floats[old], self.ints[old] = both.floats, both.ints
+        if len(old) < len(slots):
+            slots[new] = self.insert(
+                groups.statistics[new],
+                size=size[new],
+                series=groups.series[new],
+                number=groups.number[new],
+                sensor=groups.sensor[new],
+            )
+        codes = np.tile(bucket_codes(readings.value), len(sizes))
+        row, codes, counts = count_codes(groups.members, codes)
+        self.sketches.add(slots, np.bincount(row, minlength=len(slots)), codes, counts)
+        return old[self.revision[old] > 0]
+
+    def insert(
+        self,
+        rows: Partials,
+        *,
+        size: Ints,
+        series: Ints,
+        number: Ints,
+        sensor: Ints,
+        revision: Ints | None = None,
+    ) -> Ints:
+        """Add rows of windows that are not here, numbers ascending within (size, series).
+
+        Returns their slots, whose sketches are empty. Without `revision` they
+        were not emitted yet.
+        """
+        first, last = self._rows, self._rows + len(size)
+        end = (number + 1) * np.array(self.sizes_ns, np.int64)[size]
+        new = (rows.floats, rows.ints, size, series, number, end, 0 if revision is None else revision)
+        for name, values in zip(_COLUMNS, new, strict=True):
+            column = grown(getattr(self, name), last)
+            column[first:last] = values
+            setattr(self, name, column)
+        self._rows = last
+        slots = np.arange(first, last)
+        self._lookup.put(size, series, number, slots)
+        waits = slice(None) if revision is None else revision == 0
+        self._pending.add(slots[waits], sensor[waits], end[waits])
+        return slots
+
+    def take_due(self, due: Ints) -> Ints:
+        """Return the rows never emitted that end by due[sensor] (Unix ns); they are pending no more."""
+        return self._pending.take_due(due)
+
+    def emit(self, slots: Ints) -> Ints:
+        """Count a revision of each row; return the rows sorted by (size, series, start)."""
+        self.revision[slots] += 1
+        return self.sorted(slots)
+
+    def sorted(self, slots: Ints) -> Ints:
+        """Return rows sorted by (size, series, start)."""
+        if len(slots) < 2:
+            return slots
+        size_ns = np.array(self.sizes_ns, np.int64)[self.size[slots]]
+        return slots[np.lexsort((self.number[slots], self.series[slots], size_ns))]
 
     @property
-    def series(self) -> Ints:
-        """The series of each row."""
-        return self.ints("key") >> _INDEX_BITS
+    def crowded(self) -> bool:
+        """Whether it is worth to sweep."""
+        return (
+            self._rows > 2 * self._swept_rows + _SWEEP_ROWS
+            or self.sketches.entries > 2 * self._swept_entries + _SWEEP_ENTRIES
+        )
 
-    @property
-    def end(self) -> Ints:
-        """The end of each row's window, Unix ns."""
-        return self.start + self.size_ns
+    def living(self, closed: Ints) -> Ints:
+        """Return the rows that were not emitted, or end after closed[series] (Unix ns)."""
+        end, revision = self.end[: self._rows], self.revision[: self._rows]
+        series = self.series[: self._rows]
+        return np.flatnonzero((end > closed[series]) | (revision == 0))
 
-    @property
-    def start(self) -> Ints:
-        """The start of each row's window, Unix ns."""
-        index = (self.ints("key") & ((1 << _INDEX_BITS) - 1)) - _INDEX_BIAS
-        return index * self.size_ns
-
-    def add(self, readings: Sorted) -> Ints:
-        """Merge readings in; return the positions of the rows they touched."""
-        partial, codes, rows_of_codes, counts = self._partials(readings)
-        keys = self.ints("key")
-        place = np.searchsorted(keys, partial["key"])
-        known = np.zeros(len(place), bool)
-        inside = place < len(keys)
-        known[inside] = keys[place[inside]] == partial["key"][inside]
-        self._merge_into(place[known], {name: column[known] for name, column in partial.items()})
-        fresh = ~known
-        if fresh.any():
-            partial["slot"][fresh] = np.arange(self._next_slot, self._next_slot + int(fresh.sum()))
-            self._next_slot += int(fresh.sum())
-            for name, column in self.columns.items():
-                self.columns[name] = np.insert(column, place[fresh], partial[name][fresh])
-        touched = np.searchsorted(self.ints("key"), partial["key"])
-        self.sketches.append(self.ints("slot")[touched][rows_of_codes], codes, counts)
-        return touched
-
-    def keep(self, mask: Bools) -> None:
-        """Drop the rows that `mask` does not hold."""
-        if not mask.all():
-            for name, column in self.columns.items():
-                self.columns[name] = column[mask]
-        self.sketches.compact(self.ints("slot"))
-
-    def restore(self, columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int64]]) -> None:
-        """Take over columns that an equal table had; slots must be 0..n-1 in order."""
-        self.columns = columns
-        self._next_slot = len(self)
-
-    def _partials(
-        self, readings: Sorted
-    ) -> tuple[dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int64]], Ints, Ints, Ints]:
-        """Return a row for each window in `readings`, and its buckets as (code, row, count)."""
-        value = readings.value
-        key = (readings.series << _INDEX_BITS) + (readings.time // self.size_ns + _INDEX_BIAS)
-        new = np.empty(len(key), bool)
-        new[0] = True
-        np.not_equal(key[1:], key[:-1], out=new[1:])
-        starts = np.flatnonzero(new)
-        lasts = np.append(starts[1:], len(key)) - 1
-        count = lasts - starts + 1
-        row = np.cumsum(new) - 1
-        total = np.add.reduceat(value, starts)
-        mean = total / count
-        m2 = np.add.reduceat((value - mean[row]) ** 2, starts)
-        partial: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int64]] = {
-            "key": key[starts],
-            "slot": np.zeros(len(starts), np.int64),
-            "count": count,
-            "first_time": readings.time[starts],
-            "first_seq": readings.seq[starts],
-            "last_time": readings.time[lasts],
-            "last_seq": readings.seq[lasts],
-            "revision": np.zeros(len(starts), np.int64),
-            "mean": mean,
-            "m2": m2,
-            "sum": total,
-            "min": np.minimum.reduceat(value, starts),
-            "max": np.maximum.reduceat(value, starts),
-            "first": value[starts],
-            "last": value[lasts],
-        }
-        rows, codes, counts = sum_by(row, bucket_codes(value), np.ones(len(row), np.int64))
-        return partial, codes, rows, counts
-
-    def _merge_into(
-        self, at: Ints, partial: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int64]]
-    ) -> None:
-        """Merge rows of `partial` into the rows at positions `at`."""
-        if not len(at):
-            return
-        mine = {name: column[at] for name, column in self.columns.items()}
-        count = mine["count"] + partial["count"]
-        delta = partial["mean"] - mine["mean"]
-        m2 = mine["m2"] + partial["m2"] + delta**2 * (mine["count"] * (partial["count"] / count))
-        merged = {
-            "count": count,
-            "mean": mine["mean"] + delta * (partial["count"] / count),
-            "m2": m2,
-            "sum": mine["sum"] + partial["sum"],
-            "min": np.minimum(mine["min"], partial["min"]),
-            "max": np.maximum(mine["max"], partial["max"]),
-        }
-        for edge, earlier in (("first", True), ("last", False)):
-            time, seq = f"{edge}_time", f"{edge}_seq"
-            tie = partial[time] == mine[time]
-            if earlier:
-                take = (partial[time] < mine[time]) | (tie & (partial[seq] < mine[seq]))
-            else:
-                take = (partial[time] > mine[time]) | (tie & (partial[seq] > mine[seq]))
-            for name in (edge, time, seq):
-                merged[name] = np.where(take, partial[name], mine[name])
-        for name, column in merged.items():
-            self.columns[name][at] = column
+    def sweep(self, closed: Ints) -> None:
+        """Drop all rows but the living ones."""
+        kept = self.living(closed)
+        new_slot = np.full(self._rows, -1)
+        new_slot[kept] = np.arange(len(kept))
+        for name in _COLUMNS:
+            setattr(self, name, getattr(self, name)[kept])
+        self._rows = len(kept)
+        self.sketches.keep(kept)
+        self._pending.renumber(new_slot)
+        self._lookup.renumber(new_slot)
+        self._swept_rows, self._swept_entries = self._rows, self.sketches.entries
