@@ -1,0 +1,27 @@
+"""Small parts that several of Envoy's resources are made of."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import betterproto2
+from envoy_data_plane.envoy.config.core.v3 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy_data_plane.google.protobuf import Any
+
+FOREVER: Final = timedelta(0)  # Envoy's way to say: no timeout
+# How long a warming resource waits for what it needs. It was sent with it, so this
+# only passes when the control plane goes away in between.
+INITIAL_FETCH: Final = timedelta(seconds=5)
+
+
+def packed(message: betterproto2.Message) -> Any:
+    """Return a message as an Any, the form that Envoy's extension points take."""
+    return Any.pack(message)
+
+
+def over_ads() -> ConfigSource:
+    """Return the source of what comes over the same ADS stream."""
+    return ConfigSource(
+        ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=INITIAL_FETCH
+    )

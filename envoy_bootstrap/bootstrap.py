@@ -1,0 +1,139 @@
+"""What an Envoy is started with: who it is, where its control plane is, where its worker is. Pure.
+
+Everything else comes over ADS. Plain JSON, so that starting an Envoy needs no
+protobuf: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/bootstrap/v3/bootstrap.proto
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from wire.ids import InvalidIdError, check_dns_label
+from wire.names import ENVOY_ROLE, EXT_PROC_CLUSTER, GATEWAY_PORT_METADATA, XDS_CLUSTER
+
+_UNIX_PATH_BYTES: Final = 107  # what sockaddr_un holds
+_WINDOW_BYTES: Final = 65_536  # a stalled stream buffers a window, not the default of 256 MB
+_BREAKER: Final = 100_000  # the default of 1,024 fails a fleet that opens its streams at once
+_MAX_CONNECTIONS: Final = 50_000
+_PROTOCOL_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CONNECTIONS_MONITOR: Final = "envoy.resource_monitors.global_downstream_max_connections"
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class BootstrapConfig(BaseModel):
+    """What one Envoy must be told.
+
+    Attributes:
+        node_id: This Envoy among all, a DNS label.
+        xds_host: The ADS server's IP address.
+        xds_port: The ADS server's port.
+        ext_proc_socket: Path of the Unix socket of the worker beside this Envoy.
+        admin_port: The admin interface's port on 127.0.0.1; 0: chosen by the
+            system and written to the file of `--admin-address-path`.
+        gateway_port: The gateway listener's port on 127.0.0.1; 0: chosen by the
+            system, to be asked of the admin interface.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node_id: str
+    xds_host: Annotated[str, Field(min_length=1)]
+    xds_port: Annotated[int, Field(ge=1, le=65_535)]
+    ext_proc_socket: Annotated[str, Field(min_length=1)]
+    admin_port: Port = 0
+    gateway_port: Port = 0
+
+    @field_validator("node_id")
+    @classmethod
+    def _node_id(cls, value: str) -> str:
+        try:
+            return check_dns_label("node_id", value)
+        except InvalidIdError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("ext_proc_socket")
+    @classmethod
+    def _ext_proc_socket(cls, value: str) -> str:
+        if len(value.encode()) > _UNIX_PATH_BYTES:
+            raise ValueError(f"a Unix socket's path must be at most {_UNIX_PATH_BYTES} bytes")
+        return value
+
+
+def build_bootstrap(config: BootstrapConfig) -> str:
+    """Return Envoy's bootstrap configuration as JSON."""
+    bootstrap = {
+        "node": {
+            "id": config.node_id,
+            "cluster": ENVOY_ROLE,
+            "metadata": {GATEWAY_PORT_METADATA: config.gateway_port},
+        },
+        "admin": {"address": _address("127.0.0.1", config.admin_port)},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "set_node_on_first_message_only": True,
+            },
+            "cds_config": _over_ads(),
+            "lds_config": _over_ads(),
+        },
+        "static_resources": {
+            "clusters": [
+                _cluster(XDS_CLUSTER, _address(config.xds_host, config.xds_port)),
+                _cluster(EXT_PROC_CLUSTER, {"pipe": {"path": config.ext_proc_socket}}),
+            ]
+        },
+        "overload_manager": _overload_manager(),
+    }
+    return json.dumps(bootstrap, indent=2) + "\n"
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _over_ads() -> dict[str, Any]:
+    # Without a timeout Envoy waits for its configuration: an empty gateway would look healthy.
+    return {"resource_api_version": "V3", "initial_fetch_timeout": "0s", "ads": {}}
+
+
+def _cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:
+    """Return a static HTTP/2 cluster of one address; a peer that hangs is noticed within 20 s."""
+    http2 = {
+        "connection_keepalive": {"interval": "10s", "timeout": "10s"},
+        "initial_stream_window_size": _WINDOW_BYTES,
+        "max_concurrent_streams": 500,
+        # Half a fleet that dies at once must not look like a flood of resets and take the rest along.
+        "max_outbound_control_frames": 100_000,
+    }
+    options = {
+        "@type": f"type.googleapis.com/{_PROTOCOL_OPTIONS}",
+        "explicit_http_config": {"http2_protocol_options": http2},
+    }
+    breakers = {"max_connections": _BREAKER, "max_pending_requests": _BREAKER, "max_requests": _BREAKER}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "typed_extension_protocol_options": {_PROTOCOL_OPTIONS: options},
+        "circuit_breakers": {"thresholds": [{**breakers, "track_remaining": True}]},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+
+
+def _overload_manager() -> dict[str, Any]:
+    """Return a bound on open connections, so that Envoy refuses before it runs out of files."""
+    kind = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    config = {
+        "@type": f"type.googleapis.com/{kind}",
+        "max_active_downstream_connections": _MAX_CONNECTIONS,
+    }
+    return {"resource_monitors": [{"name": _CONNECTIONS_MONITOR, "typed_config": config}]}
