@@ -6,6 +6,7 @@ protobuf: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/bootstrap/v3
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Annotated, Any, Final
 
@@ -29,7 +30,7 @@ class BootstrapConfig(BaseModel):
 
     Attributes:
         node_id: This Envoy among all, a DNS label.
-        xds_host: The ADS server's IP address.
+        xds_host: The ADS server's IP address, or a name that DNS knows.
         xds_port: The ADS server's port.
         ext_proc_socket: Path of the Unix socket of the worker beside this Envoy.
         admin_port: The admin interface's port on 127.0.0.1; 0: chosen by the
@@ -84,8 +85,10 @@ def build_bootstrap(config: BootstrapConfig) -> str:
         },
         "static_resources": {
             "clusters": [
-                _cluster(XDS_CLUSTER, _address(config.xds_host, config.xds_port)),
-                _cluster(EXT_PROC_CLUSTER, {"pipe": {"path": config.ext_proc_socket}}),
+                _cluster(
+                    XDS_CLUSTER, _discovery(config.xds_host), _address(config.xds_host, config.xds_port)
+                ),
+                _cluster(EXT_PROC_CLUSTER, "STATIC", {"pipe": {"path": config.ext_proc_socket}}),
             ]
         },
         "overload_manager": _overload_manager(),
@@ -102,8 +105,16 @@ def _over_ads() -> dict[str, Any]:
     return {"resource_api_version": "V3", "initial_fetch_timeout": "0s", "ads": {}}
 
 
-def _cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:
-    """Return a static HTTP/2 cluster of one address; a peer that hangs is noticed within 20 s."""
+def _discovery(host: str) -> str:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "STRICT_DNS"
+    return "STATIC"
+
+
+def _cluster(name: str, kind: str, address: dict[str, Any]) -> dict[str, Any]:
+    """Return an HTTP/2 cluster of one address; a peer that hangs is noticed within 20 s."""
     http2 = {
         "connection_keepalive": {"interval": "10s", "timeout": "10s"},
         "initial_stream_window_size": _WINDOW_BYTES,
@@ -118,7 +129,7 @@ def _cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:
     breakers = {"max_connections": _BREAKER, "max_pending_requests": _BREAKER, "max_requests": _BREAKER}
     return {
         "name": name,
-        "type": "STATIC",
+        "type": kind,
         "connect_timeout": "2s",
         "typed_extension_protocol_options": {_PROTOCOL_OPTIONS: options},
         "circuit_breakers": {"thresholds": [{**breakers, "track_remaining": True}]},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -23,12 +22,12 @@ from envoy_data_plane.envoy.config.core.v3 import Http1ProtocolOptions, HttpProt
 from envoy_data_plane.envoy.extensions.upstreams.http import v3 as upstream_http
 from envoy_data_plane.envoy.type.v3 import Percent
 
-from control_plane.resources.encoding import over_ads, packed
+from control_plane.resources.encoding import over_ads, packed, seconds
 from control_plane.resources.model import Resource, new_resource
 from wire.names import CLUSTER_TYPE, ENDPOINT_TYPE, SUBSET_METADATA_KEY, host_cluster
 
 BREAKER: Final = 100_000  # Envoy's default of 1,024 fails a fleet that opens its streams at once
-CONNECT_TIMEOUT: Final = timedelta(seconds=10)
+CONNECT_TIMEOUT: Final = seconds(10)
 _UPSTREAM_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CACHED_HOSTS: Final = 1 << 12
 
@@ -54,7 +53,7 @@ def _cluster(name: str) -> Cluster:
         ),
         # Every endpoint is another sensor: no share of them being away may send traffic to the rest.
         common_lb_config=ClusterCommonLbConfig(
-            healthy_panic_threshold=Percent(value=0.0), update_merge_window=timedelta(0)
+            healthy_panic_threshold=Percent(value=0.0), update_merge_window=seconds(0)
         ),
         circuit_breakers=CircuitBreakers(
             thresholds=[
@@ -78,7 +77,7 @@ def _cluster(name: str) -> Cluster:
 def _http1() -> upstream_http.HttpProtocolOptions:
     """Return HTTP/1.1 to the agent; a connection that no stream uses is closed after a minute."""
     return upstream_http.HttpProtocolOptions(
-        common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(seconds=60)),
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=seconds(60)),
         explicit_http_config=upstream_http.HttpProtocolOptionsExplicitHttpConfig(
             http_protocol_options=Http1ProtocolOptions()
         ),

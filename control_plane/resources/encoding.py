@@ -9,10 +9,17 @@ import betterproto2
 from envoy_data_plane.envoy.config.core.v3 import AggregatedConfigSource, ApiVersion, ConfigSource
 from envoy_data_plane.google.protobuf import Any
 
-FOREVER: Final = timedelta(0)  # Envoy's way to say: no timeout
 # How long a warming resource waits for what it needs. It was sent with it, so this
 # only passes when the control plane goes away in between.
-INITIAL_FETCH: Final = timedelta(seconds=5)
+_INITIAL_FETCH_S: Final = 5.0
+
+
+def seconds(count: float) -> timedelta:
+    """Return a duration, as the library takes it."""
+    return timedelta(seconds=count)
+
+
+FOREVER: Final = seconds(0)  # Envoy's way to say: no timeout
 
 
 def packed(message: betterproto2.Message) -> Any:
@@ -23,5 +30,7 @@ def packed(message: betterproto2.Message) -> Any:
 def over_ads() -> ConfigSource:
     """Return the source of what comes over the same ADS stream."""
     return ConfigSource(
-        ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=INITIAL_FETCH
+        ads=AggregatedConfigSource(),
+        resource_api_version=ApiVersion.V3,
+        initial_fetch_timeout=seconds(_INITIAL_FETCH_S),
     )

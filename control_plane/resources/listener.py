@@ -5,7 +5,6 @@ Static for a node's life: a change of a listener cuts every stream on it.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -40,7 +39,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Struct, Value
 
-from control_plane.resources.encoding import FOREVER, over_ads, packed
+from control_plane.resources.encoding import FOREVER, over_ads, packed, seconds
 from control_plane.resources.model import Resource, new_resource
 from wire.names import (
     EXT_PROC_CLUSTER,
@@ -97,7 +96,7 @@ def _manager() -> HttpConnectionManager:
         http_filters=filters,
         # Also counts upstream data that ext_proc swallows, and fires under back-pressure.
         stream_idle_timeout=FOREVER,
-        request_headers_timeout=timedelta(seconds=10),
+        request_headers_timeout=seconds(10),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=500,
             initial_stream_window_size=65_536,
@@ -153,7 +152,7 @@ def _ext_proc() -> ExternalProcessor:
             request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
             response_trailer_mode=ProcessingModeHeaderSendMode.SEND,
         ),
-        message_timeout=timedelta(seconds=5),  # the default of 200 ms fails a storm of opens
+        message_timeout=seconds(5),  # the default of 200 ms fails a storm of opens
     )
 
 
