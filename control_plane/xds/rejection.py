@@ -7,14 +7,13 @@ from collections.abc import Collection
 
 
 def names_refused(error: str, names: Collection[str]) -> tuple[str, ...]:
-    """Return those of `names` that `error` gives a reason for; all of them if it names none.
+    """Return those of `names` that `error` gives a reason for; none if it does not say.
 
     Envoy applies the good resources of a response that it refuses, and says
     "Error adding/updating cluster(s) <name>: <reason>, <name>: <reason>"
     (listeners alike). Workers say "<name>: <reason>; <name>: <reason>".
     """
-    named = tuple(name for name in names if name in error and _gives_reason(error, name))
-    return named or tuple(names)
+    return tuple(name for name in names if name in error and _gives_reason(error, name))
 
 
 def _gives_reason(error: str, name: str) -> bool:

@@ -98,9 +98,9 @@ class Session:
     stream is a new chance, because the client may have been restarted or healed.
     """
 
-    def __init__(self, unsettled: Mapping[str, set[str]] | None = None) -> None:
+    def __init__(self, unsettled: Mapping[str, Mapping[str, str]] | None = None) -> None:
         """Begin a stream; `unsettled` is that of the same node's stream before."""
-        self._before: Mapping[str, set[str]] = unsettled or {}
+        self._before: Mapping[str, Mapping[str, str]] = unsettled or {}
         self._subscriptions: dict[str, Subscription] = {}
         self._snapshot: Snapshot | None = None
         self._revision = 0
@@ -157,8 +157,8 @@ class Session:
         subscription = self._subscriptions.get(type_url)
         return subscription is not None and subscription.runs(name, version)
 
-    def unsettled(self) -> dict[str, set[str]]:
-        """Return, by type, what the client may run in a version that it never accepted."""
+    def unsettled(self) -> dict[str, Mapping[str, str]]:
+        """Return, by type and name, what the client may run without stating it on its next stream."""
         mine = {type_url: subscription.unsettled() for type_url, subscription in self._subscriptions.items()}
         return {**self._before, **mine}
 
@@ -184,7 +184,7 @@ class Session:
             request.subscribe,
             request.has,
             legacy_wildcard=request.type_url not in _NO_LEGACY_WILDCARD,
-            unsettled=self._before.get(request.type_url, ()),
+            unsettled=self._before.get(request.type_url),
         )
         if self._snapshot is not None:
             subscription.mark(self._snapshot.of(request.type_url))

@@ -81,6 +81,8 @@ class Subscription:
     _asked: bool = False
     _dirty: set[str] = field(default_factory=set)  # names to compare with the snapshot
     _forced: set[str] = field(default_factory=set)  # those to send even if they are current
+    _partial: set[str] = field(default_factory=set)  # taken from a response that was refused for others
+    _alone: set[str] = field(default_factory=set)  # to be sent in a response of its own
     _owes_answer: bool = False  # a first request waits for a response, if an empty one
     _in_flight: deque[_Sent] = field(default_factory=deque)
 
@@ -95,7 +97,7 @@ class Subscription:
         has: Mapping[str, str],
         *,
         legacy_wildcard: bool,
-        unsettled: Collection[str] = (),
+        unsettled: Mapping[str, str] | None = None,
     ) -> None:
         """Take the first request of the stream.
 
@@ -103,13 +105,21 @@ class Subscription:
             subscribe: What is wanted.
             has: What the client states to run.
             legacy_wildcard: Whether naming nothing means everything.
-            unsettled: What the same node may run without stating it (see `unsettled`).
+            unsettled: That of the same node's stream before. Such a name counts as
+                unknown unless the client states the very version that it was sent last.
         """
         self._asked = True
         self.wildcard = WILDCARD in subscribe or (legacy_wildcard and not subscribe)
         self.names = set(subscribe) - {WILDCARD}
-        self.acked = {name: version for name, version in has.items() if self.wants(name)}
-        self.sent = {name: UNSTATED for name in unsettled if self.wants(name)} | self.acked
+        unknown = {
+            name: UNSTATED
+            for name, version in (unsettled or {}).items()
+            if self.wants(name) and (version == ABSENT or has.get(name) != version)
+        }
+        self.acked = {
+            name: version for name, version in has.items() if self.wants(name) and name not in unknown
+        }
+        self.sent = self.acked | unknown
         self._owes_answer = self.wildcard and not has
         self._dirty |= self.names | self.sent.keys()
 
@@ -126,6 +136,8 @@ class Subscription:
 
     def unsubscribe(self, names: Collection[str]) -> None:
         """Drop interest, and with it what is known of the names."""
+        if not names:
+            return
         if WILDCARD in names:
             self.wildcard = False
         for name in names:
@@ -153,15 +165,16 @@ class Subscription:
                 self._dirty.add(name)
                 self._forced.add(name)
 
-    def unsettled(self) -> set[str]:
-        """Return the names that the client may run in a version that it never accepted.
+    def unsettled(self) -> dict[str, str]:
+        """Return what the client may run without stating it: by name, the version sent last.
 
         Envoy applies the good part of a response that it refuses, and states
         none of it when it connects anew; a worker may be applying still.
         """
-        unanswered = {name for sent in self._in_flight for name in sent.versions}
-        unstated = {name for name, version in self.sent.items() if version == UNSTATED}
-        return unanswered | unstated | self.rejected.keys()
+        names = {name for sent in self._in_flight for name in sent.versions}
+        names.update(name for name, version in self.sent.items() if version == UNSTATED)
+        names.update(self.rejected, self._partial)
+        return {name: self.sent.get(name, ABSENT) for name in names}
 
     def runs(self, name: str, version: str | None) -> bool:
         """Whether the client is known to run this version of a resource; None: known to run none of it."""
@@ -192,7 +205,8 @@ class Subscription:
         put: list[Resource] = []
         removed: list[str] = []
         size = 0
-        for name in sorted(self._dirty):
+        alone = min(self._alone & self._dirty, default=None)
+        for name in sorted(self._dirty) if alone is None else (alone,):
             resource = resources.get(name)
             if resource is not None:
                 put.append(resource)
@@ -212,11 +226,13 @@ class Subscription:
         if sent is None:
             return None
         refused = () if error is None else names_refused(error, sent.versions)
+        if error is not None and not refused:
+            refused = self._isolate(sent)
         for name, version in sent.versions.items():
-            if name in refused:
-                self._refuse(name, version, error or "")
+            if error is not None and name in refused:
+                self._refuse(name, version, error)
             elif self.wants(name):
-                self._accept(name, version)
+                self._accept(name, version, partial=error is not None)
         first = self._in_flight[0] is sent
         self._in_flight.remove(sent)
         if error is not None:  # what follows in flight no longer completes its revision
@@ -254,6 +270,7 @@ class Subscription:
     def _settle_name(self, name: str) -> None:
         self._dirty.discard(name)
         self._forced.discard(name)
+        self._alone.discard(name)
 
     def _note_sent(self, nonce: str, put: list[Resource], removed: list[str]) -> None:
         versions = {resource.name: resource.version for resource in put}
@@ -268,13 +285,34 @@ class Subscription:
         self._owes_answer = False
         self._in_flight.append(_Sent(nonce, versions))
 
-    def _accept(self, name: str, version: str) -> None:
+    def _accept(self, name: str, version: str, *, partial: bool) -> None:
+        rejection = self.rejected.get(name)
+        if rejection is not None and rejection.version == version:
+            del self.rejected[name]  # it was sent more than once, and taken in the end
+        if partial:
+            self._partial.add(name)
+        else:
+            self._partial.discard(name)
         if version == ABSENT:
             self.acked.pop(name, None)
         else:
             self.acked[name] = version
 
+    def _isolate(self, sent: _Sent) -> tuple[str, ...]:
+        """Find out what a refusal means that names nothing; return what it surely means.
+
+        Envoy refuses a response as a whole, the good with the bad, when one
+        resource fails its validation. So each goes once more, on its own.
+        """
+        names = tuple(sent.versions)
+        if len(names) > 1:
+            self.resend(names)
+            self._alone.update(name for name in names if self.wants(name))
+        return names
+
     def _refuse(self, name: str, version: str, error: str) -> None:
+        if name in self._alone:
+            return  # not known yet
         if self.wants(name) and self.sent.get(name, ABSENT) == version:  # else a newer one is on its way
             self.rejected[name] = Rejection(version, error)
 
@@ -285,4 +323,5 @@ class Subscription:
         self.sent.pop(name, None)
         self.acked.pop(name, None)
         self.rejected.pop(name, None)
+        self._partial.discard(name)
         self._settle_name(name)
