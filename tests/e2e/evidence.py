@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from ext_proc.sinks.warehouse.query import connect_views
+
 from tests.e2e.oracle import Reading, WindowKey, differences, windows_of
 from tests.support.stack import Stack
 
@@ -42,19 +41,16 @@ class Warehouse:
         self.directory = Path(stack.info["warehouse_dir"])
 
     def query(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        """Run `sql` over the warehouse's views; no rows while a table has no file yet."""
-        connection = connect_views(self.directory)
-        try:
-            return connection.execute(sql, parameters).fetchall()
-        except duckdb.CatalogException:
-            return []
-        finally:
-            connection.close()
+        """Run `sql` over the warehouse's views."""
+        with connect_views(self.directory) as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(sql, parameters).fetchall()
+        return rows
 
     def readings(self, sensor_id: str) -> list[Reading]:
         """Return every row of the sensor, doubles included."""
         rows = self.query(
-            "SELECT sensor_id, epoch, seq, metric, unit, epoch_ns(time), value FROM readings WHERE sensor_id = ?",
+            "SELECT sensor_id, epoch, seq, metric, unit, epoch_ns(time), value FROM readings"
+            " WHERE sensor_id = ?",
             [sensor_id],
         )
         return [Reading(*row) for row in rows]
@@ -64,7 +60,7 @@ class Warehouse:
         columns = ["count", "min", "max", "sum", "mean", "stddev", "first", "last", "p50", "p95", "p99"]
         quoted = ", ".join(f'"{column}"' for column in columns)
         rows = self.query(
-            f"SELECT sensor_id, metric, unit, size_ms, epoch_ns(window_start), {quoted} FROM windows_latest"  # noqa: S608 - own names
+            f"SELECT sensor_id, metric, unit, size_ms, epoch_ns(window_start), {quoted} FROM windows_latest"
             " WHERE list_contains(?, sensor_id) AND epoch_ns(window_end) <= ?",
             [list(sensors), until_unix_ns],
         )
