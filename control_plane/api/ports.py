@@ -1,0 +1,179 @@
+"""What the API needs from the rest of the control plane, and from whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from control_plane.model import HostView, NodeView, SensorSpec, SensorView
+from wire.status import ShardAudit, SinkStatus
+
+
+class FleetPort(Protocol):
+    """Desired and observed state of the fleet.
+
+    Errors are those of `control_plane.model`; a call that raises changed nothing.
+    """
+
+    def sensors(self) -> Sequence[SensorView]:
+        """Return every sensor."""
+        ...
+
+    def sensor(self, sensor_id: str) -> SensorView | None:
+        """Return one sensor, None if there is none."""
+        ...
+
+    async def add_sensor(self, spec: SensorSpec) -> SensorView:
+        """Store a sensor. Raises SensorExistsError, UnknownHostError, StoreUnavailableError."""
+        ...
+
+    async def remove_sensor(self, sensor_id: str) -> SensorView:
+        """Begin to remove a sensor; while it is being removed this does nothing.
+
+        Raises UnknownSensorError, StoreUnavailableError.
+        """
+        ...
+
+    def hosts(self) -> Sequence[HostView]:
+        """Return every hypervisor host."""
+        ...
+
+    def nodes(self) -> Sequence[NodeView]:
+        """Return every Envoy and worker that is or was connected."""
+        ...
+
+    def sinks(self) -> Sequence[SinkStatus]:
+        """Return the last status of every sink."""
+        ...
+
+    async def audit(self) -> Sequence[ShardAudit]:
+        """Return the audit of every shard. Raises AuditUnavailableError."""
+        ...
+
+    def live_windows(self, sensor_ids: Sequence[str]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Subscribe to live windows of the sensors (none named: of all).
+
+        Each item is wire.status.LiveWindows as JSON. A subscriber that is slow
+        loses the oldest; nothing waits for it.
+        """
+        ...
+
+    async def wait_change(self, after: int, timeout_s: float) -> int:
+        """Return the version of the sensors' views once it is past `after`, or after `timeout_s`.
+
+        The version rises whenever a view may have changed; it begins above 0.
+        """
+        ...
+
+
+class History(Protocol):
+    """Windows of the past, from whatever store this installation has."""
+
+    async def windows(
+        self,
+        sensor_id: str,
+        metric: str | None,
+        size_ms: int,
+        since_unix_ns: int,
+        until_unix_ns: int,
+        limit: int,
+    ) -> list[dict[str, object]]:
+        """Return the newest `limit` windows that begin in [since, until), newest last.
+
+        Highest revision only. Keys are the columns of the warehouse's view
+        `windows_latest`; times are datetimes or RFC 3339 text.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking: the owner of a token."""
+
+    id: str  # stable, e.g. the token's row id; idempotency keys are kept apart by it
+    name: str  # for people and audit rows, e.g. "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One thing that somebody did. `outcome` is the HTTP status that they were told."""
+
+    principal: Principal
+    action: Literal["sensor.add", "sensor.remove"]
+    target: str  # the sensor's id
+    outcome: int
+    detail: Mapping[str, object] = field(default_factory=dict)  # JSON
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A request that may come again. `fingerprint` is a hash of method, path and body."""
+
+    principal: Principal
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request with an idempotency key was answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The request is to be served. `again`: it was noted before and never answered (a crash, a time-out)."""
+
+    again: bool
+
+
+class KeyReusedError(Exception):
+    """The idempotency key was used with another fingerprint within its life."""
+
+
+class Accounts(Protocol):
+    """What people do: their tokens, the audit of their acts, their idempotency keys."""
+
+    async def authenticate(self, token: str) -> Principal | None:
+        """Return whose token it is (compared by hash), None if nobody's."""
+        ...
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Keep an audit row, with the time of now."""
+        ...
+
+    async def begin(self, key: IdempotencyKey) -> Begun | Answer:
+        """Note that a request with this key is being served, unless it already is noted or answered.
+
+        In one transaction: keys older than 24 h go; a key that was answered
+        gives its answer; else the key is noted. Raises KeyReusedError.
+        """
+        ...
+
+    async def complete(self, key: IdempotencyKey, answer: Answer, entry: AuditEntry) -> None:
+        """Keep the answer for the key, and the audit row of what was done, in one transaction."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What the API tells of the installation that nothing else knows.
+
+    Attributes:
+        version: Of the product.
+        shards: How many there are.
+        urls: What `/v1/status` shows under `urls`.
+        token_file: Where the operator finds the token, for the page's form and 401 problems.
+        missing: Says what is still missing before this control plane is ready, in a sentence each.
+    """
+
+    version: str
+    shards: int
+    urls: Mapping[str, str] = field(default_factory=dict)
+    token_file: str = ""
+    missing: Callable[[], Sequence[str]] = tuple
