@@ -74,8 +74,9 @@ class History(Protocol):
     async def windows(
         self,
         sensor_id: str,
-        metric: str | None,
+        metric: str,
         size_ms: int,
+        *,
         since_unix_ns: int,
         until_unix_ns: int,
         limit: int,
