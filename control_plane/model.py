@@ -7,8 +7,7 @@ them are immutable, and the API's OpenAPI document is made from them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
@@ -77,22 +76,6 @@ class AuditUnavailableError(FleetError):
         self.shards = tuple(sorted(shards))
         listed = ", ".join(map(str, self.shards))
         super().__init__(f"no worker answers for shard {listed}: counters of a part would mislead")
-
-
-class IdempotencyConflictError(FleetError):
-    """The Idempotency-Key belongs to another request, or to one that is still under way.
-
-    `in_progress` says which: only then may the same request be sent again later.
-    """
-
-    def __init__(self, key: str, *, in_progress: bool) -> None:
-        self.key = key
-        self.in_progress = in_progress
-        super().__init__(
-            f"a request with the Idempotency-Key {key} is still under way"
-            if in_progress
-            else f"the Idempotency-Key {key} was used for another request"
-        )
 
 
 # --- what people ask for ----------------------------------------------------------------------
@@ -275,46 +258,3 @@ class NodeView(_Value):
     message: str
     types: dict[str, TypeView]
     worker: WorkerView | None
-
-
-# --- what people did ----------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who is asking: a token, by its name."""
-
-    token_id: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """The answer to a request, kept so that its repetition gets the same."""
-
-    status: int
-    body: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyClaim:
-    """A principal's Idempotency-Key and the fingerprint of the request it came with."""
-
-    token_id: int
-    key: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One thing that somebody did.
-
-    `action` is `<what>.<verb>` (`sensor.add`), `subject` the id of what it was
-    done to, `outcome` one word or an HTTP status, `detail` JSON or empty.
-    """
-
-    action: str
-    subject: str
-    outcome: str
-    detail: str = ""
-    actor: str = ""
-    at_unix_ns: int = 0
