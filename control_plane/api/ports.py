@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from control_plane.model import (
-    AuditRow,
-    HostView,
-    IdempotencyClaim,
-    NodeView,
-    Principal,
-    SensorSpec,
-    SensorView,
-    StoredAnswer,
-)
+from control_plane.model import HostView, NodeView, SensorSpec, SensorView
 from wire.status import ShardAudit, SinkStatus
 
 
@@ -99,14 +90,55 @@ class History(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class Principal:
+    """Who is asking: the owner of a token."""
+
+    id: str  # stable, e.g. the token's row id; idempotency keys are kept apart by it
+    name: str  # for people and audit rows, e.g. "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One thing that somebody did. `outcome` is the HTTP status that they were told."""
+
+    principal: Principal
+    action: Literal["sensor.add", "sensor.remove"]
+    target: str  # the sensor's id
+    outcome: int
+    detail: Mapping[str, object] = field(default_factory=dict)  # JSON
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A request that may come again. `fingerprint` is a hash of method, path and body."""
+
+    principal: Principal
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request with an idempotency key was answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
     """The request is to be served.
 
-    `again`: it was claimed before and never answered, so it may have been carried
-    out; only then is a sensor that exists as asked for its result.
+    `again`: it was noted before and never answered (a crash, a failure), so it may
+    have been carried out; only then is a sensor that exists as asked for its result.
     """
 
     again: bool
+
+
+class KeyReusedError(Exception):
+    """The idempotency key was used with another fingerprint within its life."""
 
 
 class Accounts(Protocol):
@@ -116,25 +148,20 @@ class Accounts(Protocol):
         """Return whose token it is (compared by hash), None if nobody's."""
         ...
 
-    async def record(self, row: AuditRow) -> None:
-        """Keep an audit row; if its `at_unix_ns` is 0, with the time of now."""
+    async def record(self, entry: AuditEntry) -> None:
+        """Keep an audit row, with the time of now."""
         ...
 
-    async def claim(self, claim: IdempotencyClaim) -> Claimed | StoredAnswer:
-        """Claim a key, or return the answer that it has, in one transaction.
+    async def begin(self, key: IdempotencyKey) -> Begun | Answer:
+        """Note that a request with this key is being served, unless it already is noted or answered.
 
-        Keys older than 24 h are forgotten. A claim that was released, made by an
-        earlier process, or not answered for 30 s is given again.
-        Raises IdempotencyConflictError.
+        In one transaction: keys older than 24 h go; a key that was answered
+        gives its answer; else the key is noted, as often as it comes. Raises KeyReusedError.
         """
         ...
 
-    async def settle(self, claim: IdempotencyClaim, answer: StoredAnswer, row: AuditRow) -> None:
+    async def complete(self, key: IdempotencyKey, answer: Answer, entry: AuditEntry) -> None:
         """Keep the answer for the key, and the audit row of what was done, in one transaction."""
-        ...
-
-    async def release(self, claim: IdempotencyClaim) -> None:
-        """Give the key back unanswered: the request failed and may come again."""
         ...
 
 
