@@ -1,0 +1,1 @@
+"""The local warehouse: partitioned Parquet, one writer, read with DuckDB by anyone on the machine."""
