@@ -60,6 +60,7 @@ class SinkStatus(Message):
     lag_rows: int
     lag_s: float
     dead_letters: int = 0
+    given_up: int = 0  # rows left out on purpose to stay within the other side's limits
     retention_gaps: int = 0
 
 

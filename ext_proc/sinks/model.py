@@ -68,13 +68,18 @@ class DeadRow:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What became of a batch: every row was delivered, left out by configuration, or is dead.
+    """What became of a batch: every row was delivered, left out by configuration, dead, or given up.
 
-    `rows` counts those that the other side took.
+    Attributes:
+        rows: Those that the other side took.
+        dead: Those that it will never take.
+        given_up: Those left out on purpose to stay within the other side's limits (Power BI: older
+            windows of a series, when there is no room for all); counted and said in the status.
     """
 
     rows: int
     dead: tuple[DeadRow, ...] = ()
+    given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)
