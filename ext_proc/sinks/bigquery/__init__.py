@@ -1,0 +1,1 @@
+"""Deliver to BigQuery tables with the Storage Write API."""
