@@ -65,6 +65,14 @@ def checkpoint_subject(shard: int) -> str:
     return f"gw.checkpoints.{shard}"
 
 
+DEAD_LETTERS_STREAM = "gw-deadletters"  # subjects gw.deadletters.<sink>: rows that a sink could not deliver
+
+
+def dead_letters_subject(sink: str) -> str:
+    """Return the subject of a sink's dead letters (JSON: ext_proc.sinks.dead_letters)."""
+    return f"gw.deadletters.{sink}"
+
+
 SENSORS_BUCKET = "gw_sensors"  # key: sensor id
 HOSTS_BUCKET = "gw_hosts"  # key: host id
 CURSORS_BUCKET = "gw_cursors"  # key: <sink>.<readings|windows>.<shard>

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
-import nats
-import nats.errors
-import structlog
 from nats.aio.client import Client
 
 from ext_proc.follower.follower import Follower
 from ext_proc.follower.gateway import HttpGateway
-from ext_proc.journal.append import PUBLISH_TIMEOUT_S, sentence
+from ext_proc.journal.append import PUBLISH_TIMEOUT_S
+from ext_proc.journal.connection import nats_client
 from ext_proc.journal.streams import Retention
 from ext_proc.worker.ads_client import AdsClient
 from ext_proc.worker.ads_state import AdsState
@@ -29,12 +26,6 @@ from ext_proc.worker.status import LivePublisher, publish_status, worker_status
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import WORKER_ROLE
 from wire.status import WorkerStatus
-
-log = structlog.get_logger(__name__)
-
-CONNECT_RETRY_S: Final = 0.25
-CLOSE_S: Final = 1.0
-
 
 async def serve(config: WorkerConfig, ready: Callable[[dict[str, object]], None]) -> None:
     """Run a worker until cancelled.
@@ -121,37 +112,3 @@ async def _cancel(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
         await asyncio.wait({task})
-
-
-@contextlib.asynccontextmanager
-async def nats_client(url: str, name: str) -> AsyncIterator[Client]:
-    """Return a connection that comes back by itself, however long the server is away.
-
-    Nothing is buffered while it is away: an append that is sent later than its
-    caller believes would be one that nobody settles.
-    """
-
-    async def on_error(error: Exception) -> None:
-        log.info("nats_trouble", reason=sentence(error))
-
-    while True:
-        try:
-            client = await nats.connect(
-                url.split(","),
-                name=name,
-                error_cb=on_error,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=CONNECT_RETRY_S,
-                pending_size=0,
-                connect_timeout=2,
-            )
-            break
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            log.info("nats_away", reason=sentence(error))
-            await asyncio.sleep(CONNECT_RETRY_S)
-    try:
-        yield client
-    finally:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await client.close()
