@@ -27,6 +27,7 @@ from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import WORKER_ROLE
 from wire.status import WorkerStatus
 
+
 async def serve(config: WorkerConfig, ready: Callable[[dict[str, object]], None]) -> None:
     """Run a worker until cancelled.
 
