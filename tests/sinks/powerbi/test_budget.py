@@ -1,0 +1,124 @@
+"""The budget never lets more through than the service allows, in any window."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ext_proc.sinks.powerbi.budget import Bucket, Budget, Limits
+
+S = 1_000_000_000
+SMALL = Limits(rows_per_post=50, posts_per_minute=12, rows_per_hour=4_000, grace_ns=30 * S)
+
+
+def most_in(window_ns: int, events: list[tuple[int, int]]) -> int:
+    """Return the largest sum of counts within any half-open window."""
+    events = sorted(events)
+    times = [at for at, _ in events]
+    sums = [0, *itertools.accumulate(count for _, count in events)]
+    return max(
+        (sums[i + 1] - sums[bisect.bisect_right(times, at - window_ns)] for i, at in enumerate(times)),
+        default=0,
+    )
+
+
+@st.composite
+def demands(draw: st.DrawFn) -> list[tuple[int, int, int, bool]]:
+    """Draw for each POST: idle ns before it, rows waiting, ns under way, whether a restart comes first."""
+    idle = st.one_of(st.just(0), st.integers(0, 2 * S), st.integers(0, 3600 * S))
+    one = st.tuples(
+        idle, st.integers(1, 10_000), st.integers(0, 30 * S), st.integers(0, 30).map(lambda n: n == 0)
+    )
+    return draw(st.lists(one, min_size=1, max_size=400))
+
+
+@given(demands())
+def test_no_window_at_the_service_is_over_a_limit(demand: list[tuple[int, int, int, bool]]) -> None:
+    """However rows come, POSTs are delayed on the way and the sink is restarted: no limit is broken."""
+    now = 0
+    budget = Budget(SMALL, now)
+    arrivals: list[tuple[int, int]] = []
+    for idle, rows, delay, restart in demand:
+        now += idle
+        if restart:
+            budget = Budget(SMALL, now)
+        count, wait = budget.next_post(rows, now)
+        assert 1 <= count <= min(rows, SMALL.rows_per_post)
+        now += wait
+        budget.sent(count, now)
+        arrivals.append((now + delay, count))
+    assert most_in(60 * S, [(at, 1) for at, _ in arrivals]) <= SMALL.posts_per_minute
+    assert most_in(3600 * S, arrivals) <= SMALL.rows_per_hour
+
+
+@given(
+    st.integers(1, 100),
+    st.integers(1, 10 * S),
+    st.lists(st.tuples(st.integers(0, 100 * S), st.integers(1, 100)), max_size=100),
+)
+def test_a_bucket_says_when(burst: int, interval: int, takes: list[tuple[int, int]]) -> None:
+    """What wait_ns says is the first moment at which the level suffices."""
+    now = 0
+    bucket = Bucket(burst, interval, now)
+    for idle, wanted in takes:
+        now += idle
+        count = min(wanted, burst)
+        wait = bucket.wait_ns(count, now)
+        assert (wait == 0) == (bucket.level(now) >= count)
+        if wait:
+            assert bucket.level(now + wait - 1) < count
+        now += wait
+        assert count <= bucket.level(now) <= burst
+        bucket.take(count, now)
+
+
+def test_the_published_limits_are_used_well() -> None:
+    """Endless demand gets 890,000 rows through in an hour, and no POST waits long."""
+    budget = Budget(Limits(), 0)
+    now, rows, longest = 0, 0, 0
+    while now < 3600 * S:
+        count, wait = budget.next_post(1_000_000, now)
+        now += wait
+        longest = max(longest, wait)
+        budget.sent(count, now)
+        rows += count
+    assert 880_000 < rows <= 893_000
+    assert longest <= 1.1 * S
+    rested = now + 2 * 3600 * S
+    assert budget.affordable(rested) == 100_000
+    assert [budget.next_post(100_000, rested) for _ in range(1)] == [(10_000, 0)]
+
+
+def test_scarce_rows_trickle() -> None:
+    """When the hour's rows are used up, POSTs of a second's worth follow each other."""
+    budget = Budget(Limits(), 0)
+    now = 0
+    for _ in range(1_000):
+        count, wait = budget.next_post(50_000, now)
+        now += wait
+        budget.sent(count, now)
+    assert 240 <= count <= 300
+    assert 0.8 * S < wait <= 1.2 * S
+
+
+def test_a_refusal_is_waited_for() -> None:
+    """Nothing is sent before Retry-After is over, and a shorter one does not end a longer."""
+    budget = Budget(Limits(), 0)
+    budget.refused(300 * S, 10 * S)
+    budget.refused(1 * S, 20 * S)
+    assert budget.next_post(10, 60 * S) == (10, 250 * S)
+    assert budget.next_post(10, 400 * S) == (10, 0)
+
+
+def test_bodies_that_are_too_large_get_smaller() -> None:
+    """Each refusal halves the rows of a POST, down to one."""
+    budget = Budget(Limits(), 0)
+    now = 3600 * S
+    assert budget.next_post(20_000, now) == (10_000, 0)
+    budget.too_large(10_000)
+    assert budget.next_post(20_000, now) == (5_000, 0)
+    budget.too_large(1)
+    assert budget.next_post(20_000, now) == (1, 0)
