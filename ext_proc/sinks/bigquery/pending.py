@@ -58,6 +58,7 @@ class AppendQueue:
         self._sent = 0
         self._accepted = 0  # rows in this stream
         self._offset = 0  # of the next request to send
+        self._settled = 0
 
     def __len__(self) -> int:
         return len(self._appends)
@@ -66,6 +67,11 @@ class AppendQueue:
     def unanswered(self) -> int:
         """How many requests were sent on this connection and not answered."""
         return self._sent
+
+    @property
+    def settled(self) -> int:
+        """How many requests were settled, ever."""
+        return self._settled
 
     def add(self, delivery: Delivery, parts: Iterable[pa.Table]) -> None:
         """Queue the requests of a delivery, none of them empty."""
@@ -94,11 +100,10 @@ class AppendQueue:
 
     def accept(self) -> None:
         """The oldest request's rows are in the table."""
-        append = self._appends.popleft()
+        append = self._pop()
         self._sent = max(0, self._sent - 1)
         self._accepted += append.rows.num_rows
         append.delivery.rows += append.rows.num_rows
-        append.delivery.waiting -= 1
 
     def drop_rows(self, reasons: Mapping[int, str]) -> None:
         """Take refused rows out of the oldest request, of which nothing was written.
@@ -113,8 +118,7 @@ class AppendQueue:
         keep[bad] = False
         head.rows = head.rows.filter(pa.array(keep))
         if head.rows.num_rows == 0:
-            self._appends.popleft()
-            head.delivery.waiting -= 1
+            self._pop()
         self.reconnected()
 
     def stream_ended(self, rows: int) -> None:
@@ -127,3 +131,9 @@ class AppendQueue:
         if self._appends and self._accepted < rows:
             raise ValueError(f"the stream ended with {rows} rows, inside the request at {self._accepted}")
         self.reconnected()
+
+    def _pop(self) -> Append:
+        append = self._appends.popleft()
+        append.delivery.waiting -= 1
+        self._settled += 1
+        return append
