@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.bigquery import BigQueryEmulator, EmulatorProcess
 from tests.support.nats import NatsServer
 
 
@@ -17,3 +19,22 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
+    """A running BigQuery emulator, in an environment that is made if need be."""
+    server = EmulatorProcess(tmp_path_factory.mktemp("bigquery"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bigquery_emulator(bigquery_server: EmulatorProcess) -> Iterator[BigQueryEmulator]:
+    """An empty dataset of its own in the BigQuery emulator."""
+    emulator = BigQueryEmulator(bigquery_server, f"test_{uuid.uuid4().hex[:12]}")
+    yield emulator
+    emulator.close()
