@@ -74,7 +74,13 @@ class PowerBiClient:
                 method, url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 text = await response.text(errors="replace")
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except TimeoutError as error:
+            # The request may be pending there yet, and only five of them may be: let time pass.
+            wait_s = self._config.timeout_s
+            raise RetryableSinkError(
+                f"{self._config.base_url} does not answer within {wait_s:g} s", wait_s
+            ) from error
+        except aiohttp.ClientError as error:
             raise RetryableSinkError(
                 f"{self._config.base_url} does not answer: {type(error).__name__}"
             ) from error
