@@ -14,7 +14,7 @@ from ext_proc.windows.gaps import Interval
 from ext_proc.windows.grouping import SortedReadings
 from ext_proc.windows.names import Names
 from ext_proc.windows.ordering import by_series
-from ext_proc.windows.records import ReadingRows, distinct
+from ext_proc.windows.records import ReadingRows, compact
 from ext_proc.windows.watermark import Watermarks
 from wire.gen.gaugeway.journal.v1 import journal_pb2
 
@@ -47,7 +47,7 @@ class Accounts:
         self.clocks.see(sensor, now_unix_ns)
         if not aggregated.any():
             return None
-        return self._sort(rows, sensor, aggregated)
+        return self._sort(rows, sensors, sensor, aggregated)
 
     def _read_notes(self, notes: Iterable[journal_pb2.StreamNote]) -> dict[Key, list[Interval]]:
         """Count notes; return the holes of known epochs, for the cursors to move over."""
@@ -94,18 +94,17 @@ class Accounts:
             self._count_gaps(place, gaps, numbers)
         return taken.fresh
 
-    def _sort(self, rows: ReadingRows, sensor: Ints, aggregated: Bools) -> SortedReadings:
+    def _sort(self, rows: ReadingRows, sensors: Ints, sensor: Ints, aggregated: Bools) -> SortedReadings:
         """Return the aggregated readings by series. Only they name series: what others say is not bounded."""
-        chosen: Ints | slice = slice(None) if aggregated.all() else np.flatnonzero(aggregated)
-        of_row, words = distinct((rows.sensor, rows.metric, rows.unit), chosen)
-        names = self.names
-        series = np.array(
-            [
-                names.series_of(names.sensor(name), names.quantity(metric, unit))
-                for name, metric, unit in words
-            ],
-            np.int64,
+        chosen: Ints | slice = slice(None) if aggregated.all() else aggregated.nonzero()[0]
+        units = len(rows.unit.words)
+        pair, pairs = compact(
+            rows.metric.code[chosen] * units + rows.unit.code[chosen], len(rows.metric.words) * units
         )
+        of_row, codes = compact(rows.sensor.code[chosen] * len(pairs) + pair, len(sensors) * len(pairs))
+        of_series = codes % len(pairs)
+        quantity = self._quantities(rows, pairs, of_series)
+        series = self.names.series_of(sensors[codes // len(pairs)], quantity[of_series])
         time, seq = rows.time[chosen], rows.seq[chosen]
         order = by_series(of_row, time, seq)
         return SortedReadings(
@@ -115,3 +114,16 @@ class Accounts:
             seq=seq[order],
             value=rows.value[chosen][order],
         )
+
+    def _quantities(self, rows: ReadingRows, pairs: Ints, of_series: Ints) -> Ints:
+        """Return the quantity of each pair (code of the metric * units + code of the unit).
+
+        New ones are numbered in the order of the series that have them: a checkpoint holds series only.
+        """
+        first = np.empty(len(pairs), np.int64)
+        first[of_series[::-1]] = np.arange(len(of_series))[::-1]  # the last of several assignments stays
+        quantity = np.empty(len(pairs), np.int64)
+        for place in np.argsort(first).tolist():
+            metric, unit = divmod(int(pairs[place]), len(rows.unit.words))
+            quantity[place] = self.names.quantity(rows.metric.words[metric], rows.unit.words[unit])
+        return quantity

@@ -14,16 +14,18 @@ Bools = npt.NDArray[np.bool_]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
-def grown(array: npt.NDArray[_Scalar], length: int, fill: float = 0) -> npt.NDArray[_Scalar]:
-    """Return an array with at least `length` rows that begins with `array`; rows after it hold `fill`.
+def grown(array: npt.NDArray[_Scalar], length: int, fill: float | None = None) -> npt.NDArray[_Scalar]:
+    """Return an array with at least `length` rows that begins with `array`; others hold `fill`, if any.
 
     Capacity at least doubles, so that growing row by row costs a constant a row.
     """
     held = len(array)
     if length <= held:
         return array
-    larger = np.full((max(length, 2 * held, 16), *array.shape[1:]), fill, array.dtype)
+    larger = np.empty((max(length, 2 * held, 16), *array.shape[1:]), array.dtype)
     larger[:held] = array
+    if fill is not None:
+        larger[held:] = fill
     return larger
 
 

@@ -32,7 +32,7 @@ class AuditCounters:
 
     def reserve(self, sensors: int) -> None:
         """Make room for sensors 0..sensors-1, at zero."""
-        self.rows = grown(self.rows, sensors)
+        self.rows = grown(self.rows, sensors, 0)
 
     def count(self, counter: str, sensor: int, by: int) -> None:
         """Add to one counter of one sensor; it stops at 2**63 - 1."""

@@ -71,7 +71,7 @@ class Cursors:
                 self._make_newest(key)
         fresh, previous = self._move_over_rows(sensor, epoch, seq)
         missing: dict[Key, list[Interval]] = {}
-        for row in np.flatnonzero(fresh & (seq - previous > 1)).tolist():
+        for row in (fresh & (seq - previous > 1)).nonzero()[0].tolist():
             key = int(sensor[row]), int(epoch[row])
             missing.setdefault(key, []).append((int(previous[row]) + 1, int(seq[row]) - 1))
         for key, told in holes.items():
@@ -90,17 +90,19 @@ class Cursors:
             return np.empty(0, bool), seq
         new = np.ones(len(sensor), bool)
         np.logical_or(sensor[1:] != sensor[:-1], epoch[1:] != epoch[:-1], out=new[1:])
-        first = np.flatnonzero(new)  # of each run of rows of one sensor and epoch
+        first = new.nonzero()[0]  # of each run of rows of one sensor and epoch
         keys_sensor, keys_epoch = sensor[first], epoch[first]
         cursor = self._newest[keys_sensor]
         turning = (cursor == _NONE) | (self._newest_epoch[keys_sensor] != keys_epoch)
-        for run in np.flatnonzero(turning).tolist():
+        for run in turning.nonzero()[0].tolist():
             cursor[run] = self._cursor((int(keys_sensor[run]), int(keys_epoch[run])))
-        lengths = np.diff(first, append=len(sensor))
+        lengths = np.empty_like(first)
+        np.subtract(first[1:], first[:-1], out=lengths[:-1])
+        lengths[-1] = len(sensor) - first[-1]
         fresh, previous = _follow(cursor, lengths, seq, self._seq)
         if turning.any():  # several epochs of a sensor: the one that moved last is the newest
             moved = np.logical_or.reduceat(fresh, first) & np.isin(keys_sensor, keys_sensor[turning])
-            for run in np.flatnonzero(moved).tolist():
+            for run in moved.nonzero()[0].tolist():
                 self._make_newest((int(keys_sensor[run]), int(keys_epoch[run])))
         return fresh, previous
 
@@ -119,7 +121,7 @@ class Cursors:
         while len(self._epochs) < sensors:
             self._epochs.append({})
         self._newest = grown(self._newest, sensors, _NONE)
-        self._newest_epoch = grown(self._newest_epoch, sensors)
+        self._newest_epoch = grown(self._newest_epoch, sensors, 0)
 
     def _cursor(self, key: Key) -> int:
         """Return the cursor of a (sensor, epoch), made at 0 if there is none."""
@@ -161,7 +163,8 @@ def _follow(cursor: Ints, lengths: Ints, seq: Ints, reached: Ints) -> tuple[Bool
         seq: Of the rows.
         reached: By cursor, the highest number.
     """
-    if len(np.unique(cursor)) < len(cursor):
+    ordered = np.sort(cursor)
+    if (ordered[1:] == ordered[:-1]).any():
         return _follow_scattered(np.repeat(cursor, lengths), seq, reached)
     first = np.cumsum(lengths) - lengths
     previous = np.empty_like(seq)

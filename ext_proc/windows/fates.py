@@ -20,8 +20,10 @@ def settle(rows: ReadingRows, fresh: Bools, in_time: Bools, sensors: Ints, audit
         sensors: The sensor of each word of `rows.sensor`.
         audit: Takes the counts.
     """
-    left = np.ones(len(fresh), bool)
-    _count(audit, "received", rows, left, sensors)
+    received = _count(rows, None, len(sensors))
+    used = received.nonzero()[0]
+    audit.count_each("received", sensors[used], received[used])
+    left: Bools | None = None
     for name, holds in (
         ("duplicate", ~fresh),
         ("quarantined", rows.verdict != Verdict.OK),
@@ -29,13 +31,15 @@ def settle(rows: ReadingRows, fresh: Bools, in_time: Bools, sensors: Ints, audit
         ("too_late", ~in_time),
     ):
         if holds.any():
-            _count(audit, name, rows, left & holds, sensors)
-            left &= ~holds
-    _count(audit, "aggregated", rows, left, sensors)
-    return left
+            these = holds if left is None else left & holds
+            audit.count_each(name, sensors[used], _count(rows, these, len(sensors))[used])
+            left = ~holds if left is None else left & ~holds
+    aggregated = received if left is None else _count(rows, left, len(sensors))
+    audit.count_each("aggregated", sensors[used], aggregated[used])
+    return np.ones(len(fresh), bool) if left is None else left
 
 
-def _count(audit: AuditCounters, name: str, rows: ReadingRows, mask: Bools, sensors: Ints) -> None:
-    counts = np.bincount(rows.sensor.code[mask], minlength=len(sensors))
-    used = np.flatnonzero(counts)
-    audit.count_each(name, sensors[used], counts[used])
+def _count(rows: ReadingRows, mask: Bools | None, sensors: int) -> Ints:
+    """Return how many rows each word of `rows.sensor` has in `mask`."""
+    codes = rows.sensor.code if mask is None else rows.sensor.code[mask]
+    return np.bincount(codes, minlength=sensors)

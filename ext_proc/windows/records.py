@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,6 @@ import pyarrow as pa
 from ext_proc.windows.arrays import Floats, Ints
 from wire.gen.gaugeway.journal.v1 import journal_pb2
 from wire.journal import READINGS_SCHEMA, JournalFormatError, check_schema, decode_rows
-
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Words:
 
     def used(self) -> Ints:
         """Return the codes that rows have, ascending."""
-        return np.flatnonzero(np.bincount(self.code, minlength=len(self.words)))
+        return np.bincount(self.code, minlength=len(self.words)).nonzero()[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +53,24 @@ def read_rows(record: journal_pb2.ReadingsRecord) -> ReadingRows | None:
     batch = decode_rows(record.rows, READINGS_SCHEMA)
     if batch.num_rows != record.count:
         raise JournalFormatError(f"count is {record.count}, but there are {batch.num_rows} rows")
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if column.null_count:
-            raise JournalFormatError(f"column {name} has {column.null_count} nulls")
     if not batch.num_rows:
         return None
-    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    return ReadingRows(
-        sensor=_words(columns["sensor"]),
-        site=_words(columns["site"]),
-        metric=_words(columns["metric"]),
-        unit=_words(columns["unit"]),
-        epoch=_numpy(columns["epoch"], np.uint64),
-        seq=_numpy(columns["seq"], np.uint64).view(np.int64),  # below 2**63: the session sees to it
-        time=_numpy(columns["time"].view(pa.int64()), np.int64),
-        value=_numpy(columns["value"], np.float64),
-        quality=_numpy(columns["quality"], np.uint8),
-        verdict=_numpy(columns["verdict"], np.uint8),
-    )
+    sensor, site, epoch, seq, metric, unit, time, value, quality, verdict = batch.columns
+    try:
+        return ReadingRows(
+            sensor=_words(sensor),
+            site=_words(site),
+            metric=_words(metric),
+            unit=_words(unit),
+            epoch=_numpy(epoch),
+            seq=_numpy(seq).view(np.int64),  # below 2**63: the session sees to it
+            time=_numpy(time).view(np.int64),
+            value=_numpy(value),
+            quality=_numpy(quality),
+            verdict=_numpy(verdict),
+        )
+    except pa.ArrowInvalid as error:  # nulls have no place in an array
+        raise JournalFormatError(f"rows hold nulls: {error}") from error
 
 
 def _check_envelope(record: journal_pb2.ReadingsRecord) -> None:
@@ -88,34 +86,30 @@ def _check_envelope(record: journal_pb2.ReadingsRecord) -> None:
             )
 
 
-def distinct(parts: tuple[Words, ...], rows: Ints | slice) -> tuple[Ints, list[tuple[str, ...]]]:
-    """Return the distinct combinations of words among `rows`, and for each row which it has.
+def compact(codes: Ints, span: int) -> tuple[Ints, Ints]:
+    """Return for each code its place among the distinct codes, and those, ascending.
 
-    Combinations are numbered by their codes, so the numbering comes from the record alone.
+    Args:
+        codes: 0 <= code < span.
+        span: May be far more than there are codes.
     """
-    combined = parts[0].code[rows]
-    span = len(parts[0].words)
-    for part in parts[1:]:
-        combined = combined * len(part.words) + part.code[rows]
-        span *= len(part.words)
-    if span <= 4 * len(combined) + 4096:
-        codes = np.flatnonzero(np.bincount(combined, minlength=span))
-        place = np.empty(span, np.int64)
-        place[codes] = np.arange(len(codes))
-        of_row = place[combined]
-    else:
-        codes, of_row = np.unique(combined, return_inverse=True)
-    columns: list[list[str]] = []
-    for part in reversed(parts):
-        codes, code = np.divmod(codes, len(part.words))
-        columns.append([part.words[entry] for entry in code.tolist()])
-    return of_row, list(zip(*reversed(columns), strict=True))
+    if span > 4 * len(codes) + 4096:
+        distinct, place = np.unique(codes, return_inverse=True)
+        return place, distinct
+    distinct = np.bincount(codes, minlength=span).nonzero()[0]
+    place = np.empty(span, np.int64)
+    place[distinct] = np.arange(len(distinct))
+    return place[codes], distinct
 
 
 def _words(column: Any) -> Words:
-    return Words(_numpy(column.indices, np.int32).astype(np.int64), column.dictionary.to_pylist())
+    words = column.dictionary.to_pylist()
+    if len(set(words)) < len(words):
+        raise JournalFormatError("a dictionary of the rows names a word twice")
+    return Words(_numpy(column.indices).astype(np.int64), words)
 
 
-def _numpy(column: Any, kind: type[_Scalar]) -> npt.NDArray[_Scalar]:
-    array: npt.NDArray[_Scalar] = np.asarray(column.to_numpy(zero_copy_only=True), dtype=kind)
+def _numpy(column: Any) -> npt.NDArray[Any]:
+    """Return a column's own memory as an array. Raises ArrowInvalid if it has nulls."""
+    array: npt.NDArray[Any] = column.to_numpy(zero_copy_only=True)
     return array

@@ -38,13 +38,13 @@ def encode_windows(table: WindowTable, slots: Ints, names: Names) -> pa.RecordBa
     size_ns = np.array(table.sizes_ns, np.int64)[table.size[slots]]
     series = table.series[slots]
     sensors = names.series_sensor[series]
-    quantities = [names.series[index][1] for index in series.tolist()]
+    quantities = names.series_quantity[series]
     deviation = statistics.sample_deviation(floats[:, statistics.DEVIATION], count)
     arrays: dict[str, Any] = {
         "sensor": _words(sensors, names.sensors),
         "site": _words(sensors, names.sites),
-        "metric": _words(np.array(quantities), [metric for metric, _ in names.quantities]),
-        "unit": _words(np.array(quantities), [unit for _, unit in names.quantities]),
+        "metric": _words(quantities, [metric for metric, _ in names.quantities]),
+        "unit": _words(quantities, [unit for _, unit in names.quantities]),
         "size_ms": pa.array((size_ns // _MS).astype(np.uint32)),
         "start": _times(table.number[slots] * size_ns),
         "revision": pa.array(table.revision[slots].astype(np.uint32)),

@@ -91,25 +91,37 @@ def count_codes(rows: Ints, codes: Ints, counts: Ints | None = None) -> tuple[In
         counts: How often; None: once each.
     """
     packed = (rows << CODE_BITS) + (codes + _CODE_BIAS)
-    if counts is None:
-        packed.sort()
+    if counts is not None:
+        packed, counts = _sort_together(packed, counts)
     else:
-        order = np.argsort(packed, kind="stable")
-        packed, counts = packed[order], counts[order]
-    starts = np.flatnonzero(_changes(packed))
+        packed.sort()
+    starts = _changes(packed).nonzero()[0]
     if counts is None:
-        totals = np.diff(starts, append=len(packed))
+        totals = np.empty_like(starts)
+        np.subtract(starts[1:], starts[:-1], out=totals[:-1])
+        totals[-1:] = len(packed) - starts[-1:]
     else:
         totals = np.add.reduceat(counts, starts) if len(starts) else counts
     distinct = packed[starts]
     return distinct >> CODE_BITS, (distinct & ((1 << CODE_BITS) - 1)) - _CODE_BIAS, totals
 
 
+def _sort_together(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
+    """Return keys and their counts, sorted by key: in one word if both fit, which is much faster."""
+    bits = int(counts.max(initial=0)).bit_length()
+    if int(keys.max(initial=0)).bit_length() + bits < 64:
+        packed = (keys << bits) + counts
+        packed.sort()
+        return packed >> bits, packed & ((1 << bits) - 1)
+    order = keys.argsort()
+    return keys[order], counts[order]
+
+
 def collapse(rows: Ints, codes: Ints, counts: Ints) -> tuple[Ints, Ints, Ints]:
     """Return sketches (as from count_codes) with at most MAX_BUCKETS buckets of each sign."""
     if not len(rows):
         return rows, codes, counts
-    starts = np.flatnonzero(_changes(rows))
+    starts = _changes(rows).nonzero()[0]
     lengths = np.diff(starts, append=len(rows))
     largest = np.repeat(codes[starts + lengths - 1], lengths)  # of the positive ones
     smallest = np.repeat(codes[starts], lengths)  # the largest magnitude of the negative ones

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from ext_proc.windows.arrays import Ints, grown, ranges
 from ext_proc.windows.sketch import collapse, count_codes
@@ -18,84 +19,93 @@ from ext_proc.windows.sketch import collapse, count_codes
 _MAX_LINKS: Final = 32
 _NONE: Final = -1
 
+_Codes = npt.NDArray[np.int32] | Ints  # a code fits in 18 bits; kept as int32
+
 
 class SketchArena:
     """Sketches of slots 0..n-1."""
 
     def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self._codes = np.empty(0, np.int32)
-        self._counts = np.empty(0, np.int64)
+        self._counts: Ints = np.empty(0, np.int64)
         self.entries = 0
         self._start: Ints = np.empty(0, np.int64)
         self._length: Ints = np.empty(0, np.int64)
         self._earlier: Ints = np.empty(0, np.int64)  # the extent before this one of the same slot
         self._extents = 0
         self._newest: Ints = np.empty(0, np.int64)  # by slot
-        self._links: Ints = np.empty(0, np.int64)  # by slot: length of the chain
+        self._links: Ints = np.empty(0, np.int64)  # by slot: extents added since its last merge
 
-    def add(self, slots: Ints, lengths: Ints, codes: Ints, counts: Ints) -> None:
+    def add(self, slots: Ints, starts: Ints, lengths: Ints, codes: _Codes, counts: Ints) -> None:
         """Add entries to sketches.
 
         Args:
-            slots: Distinct slots; new ones begin empty.
-            lengths: How many entries of `codes` and `counts`, in order, go to each; at least 1.
+            slots: Distinct slots; new ones begin empty. At least one.
+            starts: Where the entries that go to each begin in `codes` and `counts`. Several slots
+                may share entries.
+            lengths: How many they are; at least 1.
             codes: Bucket codes.
             counts: Of each code.
         """
-        if not len(slots):
-            return
         top = int(slots.max()) + 1
         self._newest = grown(self._newest, top, _NONE)
-        self._links = grown(self._links, top)
-        self._append(slots, self._newest[slots], lengths, codes, counts)
-        self._links[slots] += 1
-        long = slots[self._links[slots] > _MAX_LINKS]
-        if len(long):
-            self._merge(long)
+        self._links = grown(self._links, top, 0)
+        self._append(slots, self._newest[slots], starts=starts, lengths=lengths, codes=codes, counts=counts)
+        links = self._links[slots] + 1
+        self._links[slots] = links
+        if int(links.max()) > _MAX_LINKS:
+            self._merge(slots[links > _MAX_LINKS])
 
     def read(self, slots: Ints) -> tuple[Ints, Ints, Ints]:
         """Return (place in `slots`, bucket code, count), sorted by place and code."""
-        place = np.arange(len(slots))
-        extent = self._newest[slots]
+        place, extent = self._chains(slots)
+        lengths = self._length[extent]
+        entries = ranges(self._start[extent], lengths)
+        codes = self._codes[entries].astype(np.int64)
+        return collapse(*count_codes(place.repeat(lengths), codes, self._counts[entries]))
+
+    def keep(self, slots: Ints) -> None:
+        """Forget all but `slots`, which become slots 0..n-1 in the order given."""
+        place, extent = self._chains(slots)
+        order = place.argsort(kind="stable")
+        place, extent = place[order], extent[order]
+        lengths = self._length[extent]
+        entries = ranges(self._start[extent], lengths)
+        codes, counts = self._codes[entries], self._counts[entries]
+        links = self._links[slots]
+        of_slot = np.bincount(place, lengths, len(slots)).astype(np.int64)
+        self._clear()
+        if len(slots):
+            self.add(np.arange(len(slots)), np.cumsum(of_slot) - of_slot, of_slot, codes, counts)
+            self._links[: len(slots)] = links  # not merged: they count towards the next merge
+
+    def _chains(self, slots: Ints) -> tuple[Ints, Ints]:
+        """Return (place in `slots`, extent) for all extents of slots."""
+        place, extent = np.arange(len(slots)), self._newest[slots]
         places, extents = [place], [extent]
         while True:
             extent = self._earlier[extent]
             more = extent != _NONE
             if not more.any():
-                break
+                return np.concatenate(places), np.concatenate(extents)
             place, extent = place[more], extent[more]
             places.append(place)
             extents.append(extent)
-        extent = np.concatenate(extents)
-        lengths = self._length[extent]
-        entries = ranges(self._start[extent], lengths)
-        codes = self._codes[entries].astype(np.int64)
-        counted = count_codes(np.repeat(np.concatenate(places), lengths), codes, self._counts[entries])
-        return collapse(*counted)
-
-    def keep(self, slots: Ints) -> None:
-        """Forget all but `slots`, which become slots 0..n-1 in the order given."""
-        linked = slots[self._links[slots] > 1]
-        if len(linked):
-            self._merge(linked)
-        extents = self._newest[slots]
-        lengths = self._length[extents]
-        entries = ranges(self._start[extents], lengths)
-        self._codes, self._counts = self._codes[entries], self._counts[entries]
-        self.entries = len(entries)
-        self._start, self._length = np.cumsum(lengths) - lengths, lengths
-        self._extents = len(slots)
-        self._earlier = np.full(len(slots), _NONE)
-        self._newest = np.arange(len(slots))
-        self._links = np.ones(len(slots), np.int64)
 
     def _merge(self, slots: Ints) -> None:
         place, codes, counts = self.read(slots)
         lengths = np.bincount(place, minlength=len(slots))
-        self._append(slots, np.full(len(slots), _NONE), lengths, codes, counts)
+        starts = np.cumsum(lengths) - lengths
+        none = np.full(len(slots), _NONE)
+        self._append(slots, none, starts=starts, lengths=lengths, codes=codes, counts=counts)
         self._links[slots] = 1
 
-    def _append(self, slots: Ints, earlier: Ints, lengths: Ints, codes: Ints, counts: Ints) -> None:
+    def _append(
+        self, slots: Ints, earlier: Ints, *, starts: Ints, lengths: Ints, codes: _Codes, counts: Ints
+    ) -> None:
         end = self.entries + len(codes)
         self._codes, self._counts = grown(self._codes, end), grown(self._counts, end)
         self._codes[self.entries : end], self._counts[self.entries : end] = codes, counts
@@ -103,7 +113,7 @@ class SketchArena:
         new = slice(self._extents, last)
         self._start, self._length = grown(self._start, last), grown(self._length, last)
         self._earlier = grown(self._earlier, last)
-        self._start[new] = self.entries + np.cumsum(lengths) - lengths
+        self._start[new] = self.entries + starts
         self._length[new] = lengths
         self._earlier[new] = earlier
         self._newest[slots] = np.arange(self._extents, last)

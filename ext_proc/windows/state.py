@@ -47,8 +47,8 @@ def save(accounts: Accounts, table: WindowTable) -> dict[str, bytes]:
         for sensor in range(sensors)
         for epoch, seq in accounts.cursors.of(sensor).items()
     ]
-    quantities = [names.quantities[quantity] for _, quantity in names.series]
-    windows, sketches = _windows(table, clocks.closed[names.series_sensor[: len(names.series)]])
+    quantities = [names.quantities[quantity] for quantity in names.series_quantity[: names.series].tolist()]
+    windows, sketches = _windows(table, clocks.closed[names.series_sensor])
     columns: dict[str, dict[str, Any]] = {
         "sensors": {
             "name": names.sensors,
@@ -58,7 +58,7 @@ def save(accounts: Accounts, table: WindowTable) -> dict[str, bytes]:
         },
         "cursors": {key: [row[key] for row in moved] for key in ("sensor", "epoch", "seq")},
         "series": {
-            "sensor": [sensor for sensor, _ in names.series],
+            "sensor": names.series_sensor[: names.series],
             "metric": [metric for metric, _ in quantities],
             "unit": [unit for _, unit in quantities],
         },
@@ -83,8 +83,9 @@ def restore(saved: Mapping[str, bytes]) -> tuple[Accounts, WindowTable]:
         audit.rows[: rows.num_rows, place] = _numpy(rows, counter)
     for row in _decode(saved, "cursors").to_pylist():
         accounts.cursors.restore(row["sensor"], row["epoch"], row["seq"])
-    for row in _decode(saved, "series").to_pylist():
-        names.series_of(row["sensor"], names.quantity(row["metric"], row["unit"]))
+    series = _decode(saved, "series")
+    words = zip(series.column("metric").to_pylist(), series.column("unit").to_pylist(), strict=True)
+    names.series_of(_numpy(series, "sensor"), np.array([names.quantity(*pair) for pair in words], np.int64))
     return accounts, _restore_table(saved, names.series_sensor)
 
 
@@ -119,7 +120,10 @@ def _restore_table(saved: Mapping[str, bytes], series_sensor: Ints) -> WindowTab
         sensor=series_sensor[series],
         revision=_numpy(rows, "revision"),
     )
-    table.sketches.add(slots, _numpy(rows, "buckets"), _numpy(sketches, "bucket"), _numpy(sketches, "count"))
+    buckets = _numpy(rows, "buckets")
+    table.sketches.add(
+        slots, np.cumsum(buckets) - buckets, buckets, _numpy(sketches, "bucket"), _numpy(sketches, "count")
+    )
     return table
 
 

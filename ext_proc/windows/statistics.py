@@ -41,32 +41,34 @@ class Partials:
         return Partials(self.floats[rows], self.ints[rows])
 
 
-def partials(value: Floats, time: Ints, seq: Ints, starts: Ints, first: Ints) -> Partials:
-    """Return the statistics of consecutive groups of readings.
+def partials(value: Floats, time: Ints, seq: Ints, starts: Ints) -> Partials:
+    """Return the statistics of consecutive groups of readings, each sorted by (time, seq).
 
     Args:
-        value: Finite values of all groups, one after the other.
+        value: Finite values.
         time: Event times, Unix ns.
         seq: Sequence numbers.
-        starts: Where each group begins in `value`.
-        first: Where each group begins in `time` and `seq`, in which each group is sorted by (time, seq).
+        starts: Where each group begins.
     """
-    count = np.diff(starts, append=len(value))
-    last = first + count - 1
+    count = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=count[:-1])
+    count[-1] = len(value) - starts[-1]
+    last = starts + count - 1
     low, high = np.minimum.reduceat(value, starts), np.maximum.reduceat(value, starts)
     with np.errstate(over="ignore"):
         spread = high - low
-    floats = np.empty((len(starts), len(FLOATS)))
     moments = _moments
-    if max(-low.min(), high.max()) > _MAX_SQUARABLE or np.any((spread > 0) & (spread < _MIN_SQUARABLE)):
+    if max(-low.min(), high.max()) > _MAX_SQUARABLE or ((spread > 0) & (spread < _MIN_SQUARABLE)).any():
         moments = _scaled_moments
-    floats[:, MEAN], floats[:, DEVIATION], floats[:, SUM] = moments(value, starts, count)
-    np.clip(floats[:, MEAN], low, high, out=floats[:, MEAN])  # rounding must not move it outside
+    floats = np.empty((len(starts), len(FLOATS)))
+    mean, floats[:, DEVIATION], floats[:, SUM] = moments(value, starts, count)
+    # Rounding must not move a mean outside.
+    np.minimum(np.maximum(mean, low), high, out=floats[:, MEAN])
     floats[:, MIN], floats[:, MAX] = low, high
-    floats[:, FIRST], floats[:, LAST] = value[starts], value[starts + count - 1]
+    floats[:, FIRST], floats[:, LAST] = value[starts], value[last]
     ints = np.empty((len(starts), len(INTS)), np.int64)
     ints[:, COUNT] = count
-    ints[:, FIRST_TIME], ints[:, FIRST_SEQ] = time[first], seq[first]
+    ints[:, FIRST_TIME], ints[:, FIRST_SEQ] = time[starts], seq[starts]
     ints[:, LAST_TIME], ints[:, LAST_SEQ] = time[last], seq[last]
     return Partials(floats, ints)
 
@@ -75,7 +77,7 @@ def _moments(value: Floats, starts: Ints, count: Ints) -> tuple[Floats, Floats, 
     """Return mean, root mean square deviation and sum of each group."""
     total = np.add.reduceat(value, starts)
     mean = total / count
-    deviation = value - np.repeat(mean, count)
+    deviation = value - mean.repeat(count)
     np.square(deviation, out=deviation)
     return mean, np.sqrt(np.add.reduceat(deviation, starts) / count), total
 
@@ -145,10 +147,15 @@ def _precedes(time: Ints, seq: Ints, rows: Ints, time_column: int, seq_column: i
 
 
 def _root_of_squares(a: Floats, b: Floats, c: Floats) -> Floats:
-    """Return sqrt(a^2 + b^2 + c^2) of non-negative numbers without leaving float64's range on the way."""
+    """Return sqrt(a^2 + b^2 + c^2) of non-negative numbers without leaving float64's range on the way.
+
+    A result that only rounding puts outside is stated as the range's end.
+    """
     largest = np.maximum(np.maximum(a, b), c)
     divisor = np.where(largest > 0, largest, 1.0)
-    return largest * np.sqrt((a / divisor) ** 2 + (b / divisor) ** 2 + (c / divisor) ** 2)
+    factor = np.sqrt((a / divisor) ** 2 + (b / divisor) ** 2 + (c / divisor) ** 2)
+    with np.errstate(over="ignore"):
+        return _saturated(largest * factor)
 
 
 def _saturated(values: Floats) -> Floats:

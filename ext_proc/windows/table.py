@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from ext_proc.windows import statistics
-from ext_proc.windows.arrays import Floats, Ints, grown
-from ext_proc.windows.grouping import SortedReadings, group
+from ext_proc.windows.arrays import Bools, Floats, Ints, grown
+from ext_proc.windows.grouping import SortedReadings, WindowGroups, group
 from ext_proc.windows.lookup import Lookup
 from ext_proc.windows.pending import PendingRows
 from ext_proc.windows.sketch import bucket_codes, count_codes
@@ -88,10 +88,18 @@ class WindowTable:
                 number=groups.number[new],
                 sensor=groups.sensor[new],
             )
-        codes = np.tile(bucket_codes(readings.value), len(sizes))
-        row, codes, counts = count_codes(groups.members, codes)
-        self.sketches.add(slots, np.bincount(row, minlength=len(slots)), codes, counts)
+        self._add_to_sketches(groups, slots, readings.value)
         return old[self.revision[old] > 0]
+
+    def _add_to_sketches(self, groups: WindowGroups, slots: Ints, value: Floats) -> None:
+        """Add the buckets of each cell once, for the windows of all sizes."""
+        cell, codes, counts = count_codes(groups.cell_of, bucket_codes(value))
+        ends = np.bincount(cell).cumsum()
+        starts = np.zeros(len(ends) + 1, np.int64)
+        starts[1:] = ends
+        first = starts[groups.first_cell]
+        lengths = starts[groups.first_cell + groups.cells] - first
+        self.sketches.add(slots, first, lengths, codes, counts)
 
     def insert(
         self,
@@ -150,7 +158,8 @@ class WindowTable:
         """Return the rows that were not emitted, or end after closed[series] (Unix ns)."""
         end, revision = self.end[: self._rows], self.revision[: self._rows]
         series = self.series[: self._rows]
-        return np.flatnonzero((end > closed[series]) | (revision == 0))
+        alive: Bools = (end > closed[series]) | (revision == 0)
+        return alive.nonzero()[0]
 
     def sweep(self, closed: Ints) -> None:
         """Drop all rows but the living ones."""
@@ -158,7 +167,8 @@ class WindowTable:
         new_slot = np.full(self._rows, -1)
         new_slot[kept] = np.arange(len(kept))
         for name in _COLUMNS:
-            setattr(self, name, getattr(self, name)[kept])
+            column = getattr(self, name)
+            column[: len(kept)] = column[kept]
         self._rows = len(kept)
         self.sketches.keep(kept)
         self._pending.renumber(new_slot)

@@ -23,6 +23,7 @@ from wire.journal import READINGS_SCHEMA, decode_rows
 MS = 1_000_000
 SLOT = 250 * MS
 RELATIVE_ACCURACY = 0.01
+COLLAPSED = 1e-17  # magnitudes below this part of a window's largest of the same sign may be one bucket
 LARGEST = 1.7976931348623157e308
 
 WindowKey = tuple[str, str, str, int, int]
@@ -259,7 +260,11 @@ def mismatches(row: Mapping[str, Any], expected: Emitted) -> list[str]:
     values.sort()
     for name, q in (("p50", 0.50), ("p95", 0.95), ("p99", 0.99)):
         exact_quantile = values[math.floor(q * (len(values) - 1))]
-        wrong += _differs(name, row[name], exact_quantile, RELATIVE_ACCURACY * 1.000001 * abs(exact_quantile))
+        peak = max((abs(value) for value in values if (value > 0) == (exact_quantile > 0)), default=0.0)
+        slack = RELATIVE_ACCURACY * 1.000001 * abs(exact_quantile)
+        if abs(exact_quantile) < peak * COLLAPSED:
+            slack = peak * COLLAPSED
+        wrong += _differs(name, row[name], exact_quantile, slack)
     return [f"{expected.key} revision {expected.revision}: {problem}" for problem in wrong]
 
 
@@ -273,7 +278,7 @@ def _differs_deviation(got: float | None, values: list[float], mean: Fraction, s
         return [] if got is None else [f"stddev is {got}, not null"]
     if got is None:
         return ["stddev is null"]
-    variance = sum((Fraction(value) - mean) ** 2 for value in values) / (len(values) - 1)
+    variance = sum(((Fraction(value) - mean) ** 2 for value in values), Fraction(0)) / (len(values) - 1)
     wanted = _root(variance)
     return _differs("stddev", got, wanted, slack + 1e-9 * wanted)
 

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from ext_proc.windows.fold import Fold, LogOrderError
 from tests.windows.logs import Row, S, changed, note, opened, policy, readings, tick
 from tests.windows.oracle import plain
 from wire.gen.gaugeway.journal.v1 import journal_pb2
-from wire.journal import JournalFormatError
+from wire.journal import READINGS_SCHEMA, JournalFormatError, decode_rows, encode_rows
 from wire.status import SensorAudit
 
 TEN_S = ((10_000, True),)
@@ -303,6 +304,31 @@ def test_magnitudes_at_the_ends_of_float64() -> None:
     magnified = [value * 1e300 for value in [*tiny, 5e-324]]
     assert small["stddev"] == pytest.approx(statistics.stdev(magnified) / 1e300, abs=1e-323)
     assert (small["min"], small["max"]) == (-5e-324, 1e-320)
+
+
+def test_the_largest_deviation_there_is() -> None:
+    """Merging windows whose deviation is at the end of float64's range does not round out of it."""
+    fold = ten_s_fold()
+    largest = sys.float_info.max
+    for seq in range(1, 40, 2):
+        run(fold, readings(seq, [("a", 1, seq, S, largest), ("a", 1, seq + 1, S, -largest)]))
+    [row] = run(fold, readings(40, at(10, seq=41)))
+    assert (row["count"], row["stddev"]) == (40, largest)
+
+
+def test_a_checkpoint_keeps_the_order_of_words() -> None:
+    """Rows name metrics in the same order after a restore, whichever order series first named them in."""
+    fold = ten_s_fold()
+    record = readings(1, [("a", 1, 1, S, 1.0), ("b", 1, 1, S, 1.0)])
+    rows = decode_rows(record.rows, READINGS_SCHEMA)
+    metric = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int32()), pa.array(["first", "second"]))
+    rows = rows.set_column(rows.schema.get_field_index("metric"), READINGS_SCHEMA.field("metric"), metric)
+    record.rows = encode_rows(rows)
+    run(fold, record)
+    restored = Fold.restore(fold.checkpoint())
+    end = readings(2, at(10, seq=2, sensor="a") + at(10, seq=2, sensor="b"))
+    outputs = [which.apply(fold.through + 1, end).journalled for which in (restored, fold)]
+    assert encode_rows(outputs[0]) == encode_rows(outputs[1])
 
 
 @pytest.mark.parametrize(
