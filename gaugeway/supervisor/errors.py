@@ -23,6 +23,15 @@ class PortTakenError(SupervisorError):
         )
 
 
+class PortUnusableError(SupervisorError):
+    """A port that was asked for cannot be listened on: no such address, or no right to it."""
+
+    def __init__(self, what: str, host: str, port: int, option: str, error: OSError) -> None:
+        super().__init__(
+            f"{what} cannot listen on {host}:{port}: {error.strerror}; choose another port with {option}"
+        )
+
+
 class AlreadyRunningError(SupervisorError):
     """Another supervisor runs on the same data directory."""
 

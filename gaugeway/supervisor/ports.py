@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 
-from gaugeway.supervisor.errors import PortTakenError
+from gaugeway.supervisor.errors import PortTakenError, PortUnusableError
 
 
 def check_port(what: str, host: str, port: int, option: str) -> None:
-    """Raise PortTakenError unless `host:port` can be listened on; 0 always can."""
+    """Raise PortTakenError or PortUnusableError unless `host:port` can be listened on; 0 always can."""
     if port == 0:
         return
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
@@ -18,8 +19,9 @@ def check_port(what: str, host: str, port: int, option: str) -> None:
             probe.bind((host, port))
             probe.listen()
         except OSError as error:
-            owner = _owner(port)
-            raise PortTakenError(what, port, option, owner) from error
+            if error.errno != errno.EADDRINUSE:
+                raise PortUnusableError(what, host, port, option, error) from error
+            raise PortTakenError(what, port, option, _owner(port)) from error
 
 
 def _owner(port: int) -> str | None:
