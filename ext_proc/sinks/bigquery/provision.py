@@ -25,16 +25,16 @@ from ext_proc.sinks.bigquery.schema import (
 from ext_proc.sinks.errors import RetryableSinkError, TerminalSinkError
 from ext_proc.sinks.model import Kind
 
-TIMEOUT_S = 20.0
-_RETRY = DEFAULT_RETRY.with_timeout(TIMEOUT_S)
 _LABELS = {"managed-by": "gaugeway"}
 
 
 class Provisioner:
     """The tables of one dataset."""
 
-    def __init__(self, client: bigquery.Client, project: str, dataset: str) -> None:
+    def __init__(self, client: bigquery.Client, project: str, dataset: str, timeout_s: float) -> None:
         self._client = client
+        self._retry = DEFAULT_RETRY.with_timeout(timeout_s)
+        self._timeout_s = timeout_s
         self._project = project
         self._dataset = dataset
 
@@ -55,9 +55,9 @@ class Provisioner:
 
     def _ensure_table(self, kind: Kind) -> None:
         try:
-            table = self._client.get_table(self._name(kind), retry=_RETRY, timeout=TIMEOUT_S)
+            table = self._client.get_table(self._name(kind), retry=self._retry, timeout=self._timeout_s)
         except NotFound:
-            self._client.create_table(self._new_table(kind), retry=_RETRY, timeout=TIMEOUT_S)
+            self._client.create_table(self._new_table(kind), retry=self._retry, timeout=self._timeout_s)
             return
         for column in wrong(kind, {field.name: field.field_type for field in table.schema}):
             raise TerminalSinkError(
@@ -67,7 +67,7 @@ class Provisioner:
         lacking = missing(kind, (field.name for field in table.schema))
         if lacking:
             table.schema = [*table.schema, *map(_field, lacking)]
-            self._client.update_table(table, ["schema"], retry=_RETRY, timeout=TIMEOUT_S)
+            self._client.update_table(table, ["schema"], retry=self._retry, timeout=self._timeout_s)
 
     def _new_table(self, kind: Kind) -> bigquery.Table:
         table = bigquery.Table(self._name(kind), schema=[_field(column) for column in columns(kind)])
@@ -80,17 +80,19 @@ class Provisioner:
     def _ensure_windows_latest(self) -> None:
         query = windows_latest_sql(self._project, self._dataset)
         try:
-            view = self._client.get_table(self._name(WINDOWS_LATEST), retry=_RETRY, timeout=TIMEOUT_S)
+            view = self._client.get_table(
+                self._name(WINDOWS_LATEST), retry=self._retry, timeout=self._timeout_s
+            )
         except NotFound:
             view = bigquery.Table(self._name(WINDOWS_LATEST))
             view.view_query = query
             view.description = "The newest revision of every window."
             view.labels = _LABELS
-            self._client.create_table(view, retry=_RETRY, timeout=TIMEOUT_S)
+            self._client.create_table(view, retry=self._retry, timeout=self._timeout_s)
             return
         if view.view_query != query:
             view.view_query = query
-            self._client.update_table(view, ["view_query"], retry=_RETRY, timeout=TIMEOUT_S)
+            self._client.update_table(view, ["view_query"], retry=self._retry, timeout=self._timeout_s)
 
 
 def _field(column: Column) -> bigquery.SchemaField:

@@ -22,6 +22,7 @@ from ext_proc.sinks.bigquery.rows import chosen_rows, parts
 from ext_proc.sinks.bigquery.writer import TableWriter, WriterLimits
 from ext_proc.sinks.model import BatchLimits, Chunk, Delivered, Kind
 
+REST_TIMEOUT_S = 20.0
 SCOPES = ("https://www.googleapis.com/auth/bigquery",)
 _CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 60_000),
@@ -50,8 +51,14 @@ class BigQuerySink:
 
     limits = BatchLimits()
 
-    def __init__(self, config: BigQueryTarget, writer_limits: WriterLimits | None = None) -> None:
+    def __init__(
+        self,
+        config: BigQueryTarget,
+        writer_limits: WriterLimits | None = None,
+        rest_timeout_s: float = REST_TIMEOUT_S,
+    ) -> None:
         self._config = config
+        self._rest_timeout_s = rest_timeout_s
         self._writer_limits = writer_limits
         self._rest: bigquery.Client | None = None
         self._storage: BigQueryWriteAsyncClient | None = None
@@ -119,7 +126,8 @@ class BigQuerySink:
 
     async def _ensure(self, *kinds: Kind) -> None:
         assert self._rest is not None
-        provisioner = Provisioner(self._rest, self._config.project, self._config.dataset)
+        config = self._config
+        provisioner = Provisioner(self._rest, config.project, config.dataset, self._rest_timeout_s)
         await asyncio.to_thread(provisioner.ensure, kinds)
 
     def _connect(self) -> tuple[Credentials, bigquery.Client]:

@@ -81,6 +81,11 @@ class TableWriter:
         self._running: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
 
+    @property
+    def unanswered(self) -> int:
+        """How many requests the service has not answered yet."""
+        return self._queue.unanswered
+
     def submit(self, parts: Iterable[pa.Table]) -> Delivery:
         """Queue public rows, in requests of about a megabyte; `settle` sees them through."""
         delivery = Delivery()
