@@ -4,8 +4,9 @@ The limits count for every window of a minute or an hour at the service. A POST
 arrives there up to `grace` after it was sent, so a minute there holds at most
 what was sent in a minute and `grace` here: both rates are divided by that.
 
-A bucket starts empty. So a sink that is restarted, however often, never sends
-more than one that ran through, and nothing need be remembered on disk.
+A sink that starts does not know what it sent before it ended. It begins with a
+fiftieth of a limit, and five fiftieths are set aside: with up to five restarts
+within an hour nothing is exceeded, and nothing need be remembered on disk.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 MAX_ROWS_PER_POST: Final = 10_000
 MAX_POSTS_PER_MINUTE: Final = 120
 MAX_ROWS_PER_HOUR: Final = 1_000_000
+RESTARTS: Final = 5  # of the sink within an hour
 
 _S: Final = 1_000_000_000
 _MINUTE_NS: Final = 60 * _S
@@ -29,10 +31,10 @@ class Bucket:
     at which the bucket will be full ("generic cell rate algorithm", ITU-T I.371): no rounding piles up.
     """
 
-    def __init__(self, burst: int, interval_ns: int, now_ns: int) -> None:
+    def __init__(self, burst: int, level: int, interval_ns: int, now_ns: int) -> None:
         self.burst = burst
         self.interval_ns = interval_ns
-        self._full_at_ns = now_ns + burst * interval_ns
+        self._full_at_ns = now_ns + (burst - level) * interval_ns
 
     def level(self, now_ns: int) -> int:
         """Return how many may be taken at `now_ns`."""
@@ -64,21 +66,16 @@ class Limits:
 class Budget:
     """When the next POST may be sent, and how many rows it may carry.
 
-    A sixth of the POSTs and a tenth of the rows may come at once, the rest evenly: with the published
-    limits and 30 s of grace 20 POSTs and then 1.1 a second, 100,000 rows and then 247 a second.
+    A tenth of a limit may come at once, another is set aside for restarts, the rest comes evenly: with
+    the published limits and 30 s of grace 12 POSTs and then 1.1 a second, 100,000 rows and then 220 a second.
     """
 
     def __init__(self, limits: Limits, now_ns: int) -> None:
         self._rows_per_post = limits.rows_per_post
-        self._posts = _bucket(limits.posts_per_minute, 6, _MINUTE_NS + limits.grace_ns, now_ns)
-        self._rows = _bucket(limits.rows_per_hour, 10, _HOUR_NS + limits.grace_ns, now_ns)
+        self._posts = _bucket(limits.posts_per_minute, _MINUTE_NS + limits.grace_ns, now_ns)
+        self._rows = _bucket(limits.rows_per_hour, _HOUR_NS + limits.grace_ns, now_ns)
         self._trickle = max(1, _S // self._rows.interval_ns)
         self._refused_until_ns = now_ns
-
-    @property
-    def reserve(self) -> int:
-        """How many rows are kept back from what is old: half of what may come at once."""
-        return self._rows.burst // 2
 
     def affordable(self, now_ns: int) -> int:
         """Return how many rows could be sent without waiting for more."""
@@ -110,8 +107,8 @@ class Budget:
         self._rows_per_post = max(1, min(self._rows_per_post, rows // 2))
 
 
-def _bucket(limit: int, share: int, span_ns: int, now_ns: int) -> Bucket:
-    """Return a bucket that lets at most `limit` through in any `span_ns`; 1/`share` of it at once."""
-    burst = max(1, limit // share)
-    rest = max(1, limit - burst)
-    return Bucket(burst, -(-span_ns // rest), now_ns)
+def _bucket(limit: int, span_ns: int, now_ns: int) -> Bucket:
+    """Return a bucket that lets at most `limit` through in any `span_ns`, RESTARTS included."""
+    burst, start = max(1, limit // 10), limit // 50
+    evenly = limit - burst - RESTARTS * start
+    return Bucket(burst, start, -(-span_ns // evenly), now_ns)

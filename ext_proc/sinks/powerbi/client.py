@@ -5,6 +5,7 @@ learn.microsoft.com/rest/api/power-bi/push-datasets: PostDatasetInGroup, PostRow
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -71,7 +72,7 @@ class PowerBiClient:
         headers = {"Authorization": f"Bearer {token}", **(_JSON if body is not None else {})}
         try:
             async with self._http.request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method, url, data=body and io.BytesIO(body), headers=headers, allow_redirects=False
             ) as response:
                 text = await response.text(errors="replace")
         except TimeoutError as error:

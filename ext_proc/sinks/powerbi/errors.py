@@ -72,7 +72,7 @@ def token_expired(answer: Answer) -> bool:
 def of_api(answer: Answer, place: Place, now_unix_s: float) -> SinkError:
     """Return the error for an answer of the REST API."""
     code, message = _error(answer.body)
-    said = f"Power BI answered {answer.status} {code} {message}".strip()
+    said = " ".join(filter(None, ("Power BI answered", str(answer.status), code, message)))
     match answer.status:
         case 413:
             return RowsTooLargeError(said)

@@ -6,8 +6,8 @@ completeness. Of a batch there are kept, in this order:
 1. the newest window of every series, unless it is stale: always, they are waited for;
 2. the other fresh windows, newest first: as far as there is room;
 3. the newest window of every series that has only stale ones, then the other
-   stale windows, newest first: as far as there is room beyond the reserve,
-   which is left for what comes after an outage's backlog.
+   stale windows, newest first: as far as there is room beyond RESERVE windows
+   of every series, which are left for what comes after an outage's backlog.
 
 Stale is what ended longer than `stale_after` ago. So with room nothing is given
 up, and without it a backlog is passed over at once instead of being shown late.
@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from ext_proc.sinks.powerbi.arrays import Ints, Mask
 from ext_proc.sinks.tables import LATEST_ORDER
 
+RESERVE: Final = 10
 _SERIES: Final = ("sensor_id", "metric", "unit", "size_ms")
 
 
@@ -34,12 +35,10 @@ class Room:
 
     Attributes:
         rows: How many rows could be sent now.
-        reserve: How many of them are not for stale rows.
         stale_before_unix_ns: Windows that ended before are stale.
     """
 
     rows: int
-    reserve: int
     stale_before_unix_ns: int
 
 
@@ -49,10 +48,11 @@ def keep(rows: pa.Table, room: Room) -> Mask:
     fresh = _numbers(rows, "window_end") >= room.stale_before_unix_ns
     kept = fresh & newest
     left = room.rows - int(kept.sum())
+    reserved = RESERVE * int(newest.sum())
     for candidates, reserve in (
         (fresh & ~newest, 0),
-        (~fresh & newest, room.reserve),
-        (~fresh & ~newest, room.reserve),
+        (~fresh & newest, reserved),
+        (~fresh & ~newest, reserved),
     ):
         chosen = newest_first[candidates[newest_first]][: max(0, left - reserve)]
         kept[chosen] = True

@@ -63,8 +63,8 @@ class PowerBiSink:
         self._client: PowerBiClient | None = None
         self._dataset: str | None = None
         self._batches: dict[int, _Batch] = {}
-        self._budget = Budget(config.limits(), self._clock.monotonic_ns())
-        self._outbox = Outbox(self._budget, self._clock, self._post)
+        budget = Budget(config.limits(), self._clock.monotonic_ns())
+        self._outbox = Outbox(budget, self._clock, self._post)
 
     async def start(self) -> None:
         """Look for the dataset; create it if it has a name only and is not there.
@@ -123,7 +123,7 @@ class PowerBiSink:
         dead = tuple(DeadRow(row, _TOO_LONG) for row in json_rows(wanted.filter(pa.array(refused))))
         sendable = wanted.filter(pa.array(~refused))
         stale_before = self._clock.unix_ns() - int(self._config.stale_after_s * NS)
-        kept = keep(sendable, Room(self._outbox.room(), self._budget.reserve, stale_before))
+        kept = keep(sendable, Room(self._outbox.room(), stale_before))
         given_up = int(np.count_nonzero(~kept))
         parcel = Parcel(sendable.filter(pa.array(kept)))
         return _Batch(chunks[0].position, chunks[-1].position, parcel, dead, given_up)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.sinks.powerbi.support import SECRET_VARIABLE, S, TurnedClock
+from ext_proc.sinks.powerbi.target import PowerBiSink
+from tests.sinks.powerbi.support import SECRET_VARIABLE, Opened, S, TurnedClock, configure, windows_dataset
 from tests.support.powerbi import PowerBiDouble
+from tests.support.powerbi_limits import Dataset
 
 
 @pytest.fixture
@@ -25,3 +28,25 @@ async def service(clock: TurnedClock, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     yield double
     await double.close()
     assert double.breaches == []
+
+
+@pytest.fixture
+def dataset(service: PowerBiDouble) -> Dataset:
+    """The model with the windows table."""
+    return windows_dataset(service)
+
+
+@pytest.fixture
+def opened(service: PowerBiDouble, clock: TurnedClock, dataset: Dataset) -> Opened:
+    """Return a started sink on the test's clock."""
+
+    @asynccontextmanager
+    async def open_sink(**changes: object) -> AsyncIterator[PowerBiSink]:
+        sink = PowerBiSink(configure(service, dataset, **changes), clock)
+        try:
+            await sink.start()
+            yield sink
+        finally:
+            await sink.close()
+
+    return open_sink

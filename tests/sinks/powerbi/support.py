@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pyarrow as pa
@@ -11,12 +12,15 @@ import pyarrow as pa
 from ext_proc.sinks.model import Chunk
 from ext_proc.sinks.powerbi.config import PowerBiTarget
 from ext_proc.sinks.powerbi.rows import COLUMNS
-from tests.support.powerbi import Dataset, PowerBiDouble
+from ext_proc.sinks.powerbi.target import PowerBiSink
+from tests.support.powerbi import PowerBiDouble
+from tests.support.powerbi_limits import Dataset
 from wire.journal import WINDOWS_SCHEMA
 
 S = 1_000_000_000
 MS = 1_000_000
 START_NS = 1_767_225_600 * S  # 2026-01-01T00:00:00Z
+Opened = Callable[..., AbstractAsyncContextManager[PowerBiSink]]
 SECRET_VARIABLE = "GAUGEWAY_TEST_POWERBI_SECRET"
 
 WINDOW: Mapping[str, Any] = {
@@ -95,8 +99,8 @@ def windows_dataset(service: PowerBiDouble, *, fifo: bool = True) -> Dataset:
     return service.add_dataset("gaugeway", {"windows": COLUMNS}, fifo=fifo)
 
 
-def configure(service: PowerBiDouble, dataset: Dataset | None, **changes: object) -> PowerBiTarget:
-    """Return the configuration of a sink that writes to `dataset`."""
+def configure(service: PowerBiDouble, model: Dataset | None, **changes: object) -> PowerBiTarget:
+    """Return the configuration of a sink that writes to `model`."""
     given: dict[str, object] = {
         "workspace": service.workspace,
         "tenant": service.tenant,
@@ -106,8 +110,8 @@ def configure(service: PowerBiDouble, dataset: Dataset | None, **changes: object
         "token_url": service.token_url,
         "timeout_s": 10,
     }
-    if dataset is not None:
-        given["dataset"] = dataset.dataset_id
+    if model is not None:
+        given["dataset"] = model.dataset_id
     return PowerBiTarget.model_validate({**given, **changes})
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import bisect
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ext_proc.sinks.powerbi.budget import Bucket, Budget, Limits
+from ext_proc.sinks.powerbi.budget import RESTARTS, Bucket, Budget, Limits
 
 S = 1_000_000_000
 SMALL = Limits(rows_per_post=50, posts_per_minute=12, rows_per_hour=4_000, grace_ns=30 * S)
@@ -25,25 +25,22 @@ def most_in(window_ns: int, events: list[tuple[int, int]]) -> int:
     )
 
 
-@st.composite
-def demands(draw: st.DrawFn) -> list[tuple[int, int, int, bool]]:
-    """Draw for each POST: idle ns before it, rows waiting, ns under way, whether a restart comes first."""
-    idle = st.one_of(st.just(0), st.integers(0, 2 * S), st.integers(0, 3600 * S))
-    one = st.tuples(
-        idle, st.integers(1, 10_000), st.integers(0, 30 * S), st.integers(0, 30).map(lambda n: n == 0)
-    )
-    return draw(st.lists(one, min_size=1, max_size=400))
+IDLE = st.one_of(st.just(0), st.integers(0, 2 * S), st.integers(0, 3600 * S))
+DEMANDS = st.lists(st.tuples(IDLE, st.integers(1, 10_000), st.integers(0, 30 * S)), min_size=1, max_size=400)
 
 
-@given(demands())
-def test_no_window_at_the_service_is_over_a_limit(demand: list[tuple[int, int, int, bool]]) -> None:
-    """However rows come, POSTs are delayed on the way and the sink is restarted: no limit is broken."""
+@settings(deadline=None)
+@given(DEMANDS, st.sets(st.integers(0, 399), max_size=RESTARTS))
+def test_no_window_at_the_service_is_over_a_limit(
+    demands: list[tuple[int, int, int]], restarts: set[int]
+) -> None:
+    """However rows come, POSTs are late on their way and the sink is restarted: no limit is broken."""
     now = 0
     budget = Budget(SMALL, now)
     arrivals: list[tuple[int, int]] = []
-    for idle, rows, delay, restart in demand:
+    for index, (idle, rows, delay) in enumerate(demands):
         now += idle
-        if restart:
+        if index in restarts:
             budget = Budget(SMALL, now)
         count, wait = budget.next_post(rows, now)
         assert 1 <= count <= min(rows, SMALL.rows_per_post)
@@ -54,6 +51,7 @@ def test_no_window_at_the_service_is_over_a_limit(demand: list[tuple[int, int, i
     assert most_in(3600 * S, arrivals) <= SMALL.rows_per_hour
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 100),
     st.integers(1, 10 * S),
@@ -62,7 +60,7 @@ def test_no_window_at_the_service_is_over_a_limit(demand: list[tuple[int, int, i
 def test_a_bucket_says_when(burst: int, interval: int, takes: list[tuple[int, int]]) -> None:
     """What wait_ns says is the first moment at which the level suffices."""
     now = 0
-    bucket = Bucket(burst, interval, now)
+    bucket = Bucket(burst, burst // 2, interval, now)
     for idle, wanted in takes:
         now += idle
         count = min(wanted, burst)
@@ -76,7 +74,7 @@ def test_a_bucket_says_when(burst: int, interval: int, takes: list[tuple[int, in
 
 
 def test_the_published_limits_are_used_well() -> None:
-    """Endless demand gets 890,000 rows through in an hour, and no POST waits long."""
+    """Endless demand gets some 800,000 rows through in an hour, and no POST waits long."""
     budget = Budget(Limits(), 0)
     now, rows, longest = 0, 0, 0
     while now < 3600 * S:
@@ -85,11 +83,11 @@ def test_the_published_limits_are_used_well() -> None:
         longest = max(longest, wait)
         budget.sent(count, now)
         rows += count
-    assert 880_000 < rows <= 893_000
+    assert 810_000 < rows <= 820_000
     assert longest <= 1.1 * S
     rested = now + 2 * 3600 * S
     assert budget.affordable(rested) == 100_000
-    assert [budget.next_post(100_000, rested) for _ in range(1)] == [(10_000, 0)]
+    assert budget.next_post(100_000, rested) == (10_000, 0)
 
 
 def test_scarce_rows_trickle() -> None:
@@ -100,7 +98,7 @@ def test_scarce_rows_trickle() -> None:
         count, wait = budget.next_post(50_000, now)
         now += wait
         budget.sent(count, now)
-    assert 240 <= count <= 300
+    assert 215 <= count <= 260
     assert 0.8 * S < wait <= 1.2 * S
 
 
