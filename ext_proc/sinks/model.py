@@ -123,8 +123,11 @@ class Target(Protocol):
         """
 
     async def deliver(self, chunks: Sequence[Chunk]) -> Delivered:
-        """Deliver records of one kind and shard, in journal order; each has rows, there is at least one.
+        """Deliver records of one kind, shard and generation, in journal order.
 
+        At least one; each has rows. Sequences rise within a batch, and from
+        batch to batch unless the driver had to go back (ext_proc.sinks.cursors):
+        then records come again, or others under sequences that came before.
         After an error the same records come again in the same batch; after a
         crash they come again cut differently. Their rows have deterministic
         keys (ext_proc.sinks.tables), so that the other side can tell.
