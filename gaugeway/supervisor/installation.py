@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from gaugeway.settings import Settings
@@ -49,6 +50,11 @@ class Installation:
     settings: Settings
     ports: Ports = field(default_factory=Ports)
     api_host: str = LOOPBACK
+
+    @property
+    def warehouse_dir(self) -> Path:
+        """The local warehouse's folder."""
+        return self.settings.warehouse_dir(self.layout.data_dir)
 
     def check_ports(self) -> None:
         """Raise PortTakenError if a port that was asked for is in use."""
@@ -101,7 +107,7 @@ def programs(installation: Installation, facts: Facts) -> list[Program]:
         RoleProgram("worker", "worker", layout, roles.worker, _learn(facts.worker, "ext_proc_socket")),
         *(
             RoleProgram(f"sink-{name}", "sink", layout, roles.sink(name, target), _where(target))
-            for name, target in installation.settings.targets(layout.warehouse).items()
+            for name, target in installation.settings.targets(layout.data_dir).items()
         ),
     ]
 
@@ -133,7 +139,7 @@ class _Roles:
             "shards": self._installation.settings.shards,
             "hosts": [{"id": LAB_HOST_ID, "kind": "lab", "url": lab_url}],
             "advertise": self._advertised(),
-            "warehouse_dir": str(layout.warehouse),
+            "warehouse_dir": str(self._installation.warehouse_dir),
         }
 
     def _advertised(self) -> dict[str, str]:
@@ -181,8 +187,8 @@ def _learn(fact: Fact[str], key: str) -> Callable[[Mapping[str, Any]], str]:
 
 
 def _where(target: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:
-    names = {"warehouse": "dir", "bigquery": "dataset", "powerbi": "dataset"}
-    return lambda _: str(target[names[target["kind"]]])
+    names = {"warehouse": ["dir"], "bigquery": ["project", "dataset"], "powerbi": ["workspace"]}
+    return lambda _: ".".join(str(target[name]) for name in names[target["kind"]])
 
 
 def _port_of(address: str | None) -> int | None:

@@ -53,11 +53,6 @@ class Layout:
         """The lab host's VMs."""
         return self.data_dir / "lab"
 
-    @property
-    def warehouse(self) -> Path:
-        """The local warehouse."""
-        return self.data_dir / "warehouse"
-
     def log(self, name: str) -> Path:
         """Return the log of a process."""
         return self.logs / f"{name}.log"

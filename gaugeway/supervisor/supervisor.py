@@ -73,7 +73,7 @@ class Supervisor:
         return {
             **self.facts.addresses(),
             "token_file": str(layout.token_file),
-            "warehouse_dir": str(layout.warehouse),
+            "warehouse_dir": str(self._installation.warehouse_dir),
             "data_dir": str(layout.data_dir),
             "supervisor_pid": os.getpid(),
             "pids": {process.name: process.pid for process in self.processes if process.pid is not None},
