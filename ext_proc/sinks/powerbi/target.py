@@ -112,8 +112,14 @@ class PowerBiSink:
         return self._client
 
     async def _post(self, body: bytes) -> None:
+        if self._dataset is None:
+            await self.start()
         assert self._dataset is not None
-        await self._connect().post_rows(self._dataset, self._config.table, body)
+        try:
+            await self._connect().post_rows(self._dataset, self._config.table, body)
+        except TerminalSinkError:
+            self._dataset = None  # look again: it may have been made anew
+            raise
 
     def _decide(self, chunks: Sequence[Chunk]) -> _Batch:
         rows = public_rows(chunks)

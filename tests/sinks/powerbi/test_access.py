@@ -120,6 +120,18 @@ async def test_a_model_is_created_once(service: PowerBiDouble, clock: TurnedCloc
     assert len(created.tables["windows"].rows()) == 2
 
 
+async def test_a_model_that_is_made_anew(service: PowerBiDouble, clock: TurnedClock) -> None:
+    """When the model is deleted the error says so; the next try finds or creates its successor."""
+    sink = PowerBiSink(configure(service, None, dataset_name="gaugeway"), clock)
+    await sink.start()
+    service.datasets.clear()
+    with pytest.raises(TerminalSinkError, match="does not know dataset"):
+        await sink.deliver([chunk([{}])])
+    assert (await sink.deliver([chunk([{}])])).rows == 1
+    assert len(service.datasets) == 1
+    await sink.close()
+
+
 async def test_a_name_that_two_models_have(service: PowerBiDouble, clock: TurnedClock) -> None:
     """Nobody guesses which is meant."""
     windows_dataset(service)
