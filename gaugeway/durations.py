@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 RULE: Final = "must be a whole number and a unit (ms, s, m, h or d), as in 10s"
-_DURATION: Final = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 _MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
