@@ -49,8 +49,8 @@ class Choice:
     def fingerprint(self) -> str:
         """Return what an up-to-date environment was made from."""
         digest = hashlib.sha256(self.requirements.read_bytes())
-        digest.update(Path(__file__).read_bytes() + str(self.interpreter).encode())
-        return digest.hexdigest()
+        digest.update(Path(__file__).read_bytes())
+        return f"{self.emulator} {digest.hexdigest()}"
 
 
 def uv() -> str:
@@ -112,7 +112,8 @@ def main() -> None:
     with (ENVIRONMENT.parent / "bigquery-emulator.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         choice = choose()
-        if not stamp.is_file() or stamp.read_text() != choice.fingerprint():
+        up_to_date = stamp.is_file() and stamp.read_text() == choice.fingerprint()
+        if not up_to_date or not (ENVIRONMENT / "bin" / "python").is_file():  # its Python may be gone
             print(f"making the environment of {choice.emulator} ...", file=sys.stderr)  # noqa: T201 - its output
             make(choice)
             stamp.write_text(choice.fingerprint())

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
+from lifetime import say_ports, wait_for_parent  # first: it takes standard output
+
+# isort: split
 from bqemulator.config import Settings
 from bqemulator.server import EmulatorServer
-from lifetime import say_ports, wait_for_parent
 
 
 async def serve() -> None:

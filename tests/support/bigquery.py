@@ -141,7 +141,7 @@ class BigQueryEmulator:
             query_parameters=list(parameters), default_dataset=f"{self.project}.{self.dataset}"
         )
         try:
-            return [tuple(row.values()) for row in self.client.query_and_wait(sql, job_config=config)]
+            return [tuple(row.values()) for row in self.client.query(sql, job_config=config).result()]
         except NotFound:
             return []
 

@@ -117,4 +117,4 @@ def told_as_sink_errors(what: str) -> Iterator[None]:
         text = f"{what}: the credentials were not accepted: {error}"
         raise (RetryableSinkError if error.retryable else TerminalSinkError)(text) from error
     except (RetryError, OSError) as error:  # the HTTP library's errors are OSErrors
-        raise RetryableSinkError(f"{what}: BigQuery cannot be reached: {error}") from error
+        raise RetryableSinkError(f"{what}: BigQuery gives no answer: {error}") from error

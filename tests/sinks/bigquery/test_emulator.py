@@ -164,6 +164,8 @@ async def test_a_column_of_another_type_stops_the_sink(bigquery_emulator: BigQue
 
 async def test_a_dataset_that_does_not_exist_stops_the_sink(bigquery_emulator: BigQueryEmulator) -> None:
     """The error names it; nothing is made."""
+    if not bigquery_emulator.strict:
+        pytest.skip("bqemulator answers 500")
     config = bigquery_emulator.target().model_copy(update={"dataset": "nowhere"})
     sink = BigQuerySink(config)
     with pytest.raises(TerminalSinkError, match="nowhere"):
@@ -175,7 +177,7 @@ async def test_a_service_that_is_away_is_tried_again(bigquery_emulator: BigQuery
     """Nothing listens: retryable, and the sink can be started later."""
     update = {"rest_endpoint": "http://127.0.0.1:9", "grpc_endpoint": "127.0.0.1:9"}
     sink = BigQuerySink(bigquery_emulator.target().model_copy(update=update), rest_timeout_s=0.2)
-    with pytest.raises(RetryableSinkError, match="cannot be reached"):
+    with pytest.raises(RetryableSinkError, match="gives no answer"):
         await sink.start()
     await sink.close()
 
