@@ -1,0 +1,68 @@
+"""Reading what a request says: its query and its body, or the problem with them."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar, get_origin
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from control_plane.api.ports import Principal
+from control_plane.api.problems import (
+    INVALID_JSON,
+    UNSUPPORTED_MEDIA_TYPE,
+    FieldError,
+    ProblemError,
+    invalid,
+)
+from control_plane.api.validation import field_errors, is_broken_json
+
+MAX_BODY_BYTES: Final = 64 * 1024
+
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
+QUERY: Final = web.RequestKey("query", BaseModel)
+
+_SOURCE_KINDS: Final = ("machine", "replay")  # union tags in pydantic's locations
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_query(request: web.Request, model: type[M]) -> M:
+    """Return the query as `model`. Raises ProblemError, naming each parameter that breaks a rule."""
+    values: dict[str, object] = {}
+    repeated = []
+    for name in dict.fromkeys(request.query):
+        given = request.query.getall(name)
+        field = model.model_fields.get(name)
+        if field is not None and get_origin(field.annotation) is list:
+            values[name] = given
+            continue
+        values[name] = given[0]
+        if len(given) > 1:
+            repeated.append(FieldError(field=name, rule="must be given once"))
+    try:
+        query = model.model_validate(values)
+    except ValidationError as error:
+        raise invalid([*repeated, *field_errors(error)]) from error
+    if repeated:
+        raise invalid(repeated)
+    return query
+
+
+async def read_body(request: web.Request, model: type[M]) -> M:
+    """Return the JSON body as `model`, types taken strictly.
+
+    Raises ProblemError; aiohttp raises HTTPRequestEntityTooLarge.
+    """
+    if request.content_type != "application/json":
+        raise ProblemError(UNSUPPORTED_MEDIA_TYPE, f"Content-Type is {request.content_type}")
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ProblemError(UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding is {encoding}")
+    text = await request.read()
+    try:
+        return model.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        if is_broken_json(error):
+            raise ProblemError(INVALID_JSON, error.errors(include_url=False)[0]["msg"]) from error
+        raise invalid(field_errors(error, _SOURCE_KINDS)) from error

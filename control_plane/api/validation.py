@@ -1,0 +1,64 @@
+"""What pydantic found wrong, as fields and rules in our words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from control_plane.api.problems import FieldError
+
+MAX_ERRORS: Final = 20
+
+_RULES: Final[Mapping[str, str]] = {
+    "missing": "is required",
+    "extra_forbidden": "is not known here",
+    "union_tag_not_found": "must have a {discriminator}, one of {expected_tags}",
+    "union_tag_invalid": "must have as {discriminator} one of {expected_tags}, not {tag!r}",
+}
+_DEFAULT_FIELD: Final = "body"
+
+
+def is_broken_json(error: ValidationError) -> bool:
+    """Say whether the text was no JSON at all."""
+    return any(problem["type"] == "json_invalid" for problem in error.errors(include_url=False))
+
+
+def field_errors(error: ValidationError, tags: Sequence[str] = ()) -> list[FieldError]:
+    """Return the fields and the rules that they break, at most MAX_ERRORS.
+
+    A rule whose context has `field` is about that one, whatever pydantic calls it.
+
+    Args:
+        error: What pydantic raised.
+        tags: Names of union members, which pydantic puts into locations.
+    """
+    found = []
+    for problem in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
+        context = problem.get("ctx", {})
+        named = context.get("field")
+        field = str(named) if named else field_name(problem["loc"], tags)
+        template = _RULES.get(problem["type"])
+        rule = template.format(**context) if template else problem["msg"]
+        found.append(FieldError(field=field, rule=_in_our_words(rule)))
+    return found
+
+
+def field_name(location: Sequence[int | str], tags: Sequence[str] = ()) -> str:
+    """Return a location as people write it: `metrics[0].name`; `body` if it is the whole."""
+    name = ""
+    for part in location:
+        if isinstance(part, int):
+            name += f"[{part}]"
+        elif part not in tags:
+            name += f".{part}" if name else part
+    return name or _DEFAULT_FIELD
+
+
+def _in_our_words(rule: str) -> str:
+    """Return pydantic's sentence as one that can follow the name of a field."""
+    for theirs, ours in (("Input should be", "must be"), ("Input should", "must"), ("Value error, ", "")):
+        if rule.startswith(theirs):
+            return ours + rule[len(theirs) :]
+    return rule[:1].lower() + rule[1:]
