@@ -102,10 +102,12 @@ async def open_shard(
 
 async def _findings(js: JetStreamContext, shard: int, known: Position | None) -> Findings:
     stream = names.readings_stream(shard)
-    state = (await js.stream_info(stream)).state
+    # The log comes last: another writer may still be writing, and what was read
+    # before must not point beyond the end of the log unless the log lost its end.
     checkpoint = await load_checkpoint(js, shard)
     through = checkpoint.checkpoint.through if checkpoint else 0
     coverage, windows_seq = await read_coverage(js, shard)
+    state = (await js.stream_info(stream)).state
     return Findings(
         first_seq=state.first_seq,
         last_seq=state.last_seq,
@@ -188,3 +190,19 @@ async def _replay(
             await asyncio.sleep(0)  # folding is work: let the other shards have their turn
     finally:
         await reader.unsubscribe()
+
+
+async def read_records(
+    js: JetStreamContext, shard: int, first_seq: int, last_seq: int
+) -> list[tuple[int, journal_pb2.ReadingsRecord]]:
+    """Return a few records of the readings stream, one request each.
+
+    Raises nats.js.errors.NotFoundError if one is not retained, JournalFormatError if one cannot be read.
+    """
+    records: list[tuple[int, journal_pb2.ReadingsRecord]] = []
+    for seq in range(first_seq, last_seq + 1):
+        message = await js.get_msg(names.readings_stream(shard), seq=seq)
+        record = journal_pb2.ReadingsRecord.FromString(message.data or b"")
+        check_schema(record.schema)
+        records.append((seq, record))
+    return records

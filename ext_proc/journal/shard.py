@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import nats.errors
+import nats.js.errors
 import pyarrow as pa
 import structlog
 from nats.js import JetStreamContext
@@ -20,9 +21,9 @@ from nats.js import JetStreamContext
 from ext_proc.journal.append import Appender, sentence
 from ext_proc.journal.batch import Batch
 from ext_proc.journal.checkpoints import CheckpointTooLargeError, StoredCheckpoint, save_checkpoint
-from ext_proc.journal.errors import FencedError, ShardClosedError
+from ext_proc.journal.errors import FencedError, LeaseSupersededError, ShardClosedError
 from ext_proc.journal.intake import Intake
-from ext_proc.journal.opening import Opened, read_coverage
+from ext_proc.journal.opening import Opened, read_coverage, read_records
 from ext_proc.journal.pending import Coverage
 from ext_proc.journal.recovery import Position
 from ext_proc.journal.schedule import Action, Limits, Load, next_action
@@ -36,6 +37,7 @@ from wire.status import ShardAudit
 log = structlog.get_logger(__name__)
 
 _NS = 1_000_000_000
+_OPEN_TRIES = 50
 
 LivePublisher = Callable[[pa.RecordBatch], Awaitable[None]]
 RecordMaker = Callable[[int], journal_pb2.ReadingsRecord]
@@ -78,10 +80,9 @@ class ShardJournal:
         self._ended = False
         self.shard = shard
         self.trouble: str | None = None
-        self._cursors = {
-            sensor_id: SensorCursor(epochs) for sensor_id, epochs in opened.fold.cursors().items()
-        }
-        self._committed = {sensor_id: cursor.newest for sensor_id, cursor in self._cursors.items()}
+        self._cursors: dict[str, SensorCursor] = {}
+        self._committed: dict[str, tuple[int, int] | None] = {}
+        self._take_cursors()
 
     @property
     def position(self) -> Position:
@@ -118,9 +119,47 @@ class ShardJournal:
         await self._intake.flush()
 
     async def open(self, policy: config_pb2.WindowPolicy) -> None:
-        """Append the window rows that the fold of the log left over, then OPEN. Raises FencedError."""
-        await self._append_windows()
-        await self._append(self._writer.open(policy, time.time_ns()))
+        """Append OPEN, then the window rows that the fold of the log left over.
+
+        A writer under an older lease may still be appending: what it put into
+        the log since is folded, and OPEN tried again, which ends that writer.
+
+        Raises:
+            LeaseSupersededError: A newer lease has written meanwhile.
+            FencedError: The log lost its end, or the other writer was faster too often.
+        """
+        for _ in range(_OPEN_TRIES):
+            try:
+                await self._append(self._writer.open(policy, time.time_ns()))
+            except FencedError as fenced:
+                await self._catch_up(fenced)
+            else:
+                return
+        raise FencedError(self._readings.stream, self._readings.head, "another writer was always faster")
+
+    async def _catch_up(self, fenced: FencedError) -> None:
+        """Fold what another writer appended before our OPEN."""
+        if fenced.head <= self._readings.head:
+            raise fenced
+        try:
+            records = await read_records(self._js, self.shard, self._readings.head + 1, fenced.head)
+        except nats.js.errors.NotFoundError as error:
+            raise fenced from error
+        ours = self._writer.lease_generation
+        for seq, record in records:
+            if record.lease_generation > ours:
+                raise LeaseSupersededError(self.shard, ours, record.lease_generation)
+            if record.generation != self._writer.generation:
+                raise fenced  # opening the shard again finds out
+            self._pending.add(record.generation, seq, self._fold.apply(seq, record).journalled)
+            self._writer.now_unix_ns = self._fold.now_unix_ns
+            self._readings.head = seq
+        self._take_cursors()
+
+    def _take_cursors(self) -> None:
+        """Begin with the cursors of the fold; nobody may have taken any before."""
+        self._cursors = {sensor: SensorCursor(epochs) for sensor, epochs in self._fold.cursors().items()}
+        self._committed = {sensor: cursor.newest for sensor, cursor in self._cursors.items()}
 
     async def renew(self, lease_generation: int, policy: config_pb2.WindowPolicy) -> None:
         """Append OPEN under a newer lease. Raises ShardClosedError if the shard ends before."""

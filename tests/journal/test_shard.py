@@ -9,12 +9,17 @@ import pytest
 
 from ext_proc.journal.append import Appender
 from ext_proc.journal.errors import FencedError, LeaseSupersededError, ShardClosedError
+from ext_proc.journal.opening import open_shard
+from ext_proc.journal.shard import ShardJournal
 from ext_proc.session.model import Duplicates, Hole
 from ext_proc.windows.fold import Fold
 from tests.journal.support import (
     NS,
+    SETTINGS,
+    SMALL,
     check_log,
     connected,
+    no_live,
     open_journal,
     policy,
     readings_log,
@@ -121,7 +126,7 @@ async def test_the_server_dies_again_and_again(nats_server: NatsServer) -> None:
                     await asyncio.wait_for(journal.room(), 0.05)
                 nats_server.start()
                 await asyncio.wait_for(journal.flush(), 20)
-                assert journal.trouble is None
+                await wait_for("the windows too are appended again", lambda: journal.trouble is None)
             assert not task.done()
         log = await readings_log(js)
     check_log(log)
@@ -155,6 +160,32 @@ async def test_a_second_writer_fences_the_first(nats_server: NatsServer) -> None
     assert seqs_of(log, "a") == list(range(1, 16))
 
 
+async def test_what_an_older_writer_appends_while_the_shard_is_opened_is_folded(
+    nats_server: NatsServer,
+) -> None:
+    """OPEN goes in after it; a newer lease that was first is named instead."""
+    async with connected(nats_server) as client:
+        js = client.jetstream()
+        first = await open_journal(js, lease=1, writer="worker-1")
+        read = [
+            await open_shard(js, 0, f"worker-{lease}", lease, known=None, retention=SMALL) for lease in (2, 3)
+        ]
+        second, third = (ShardJournal(js, opened, SETTINGS, no_live) for opened in read)
+        async with running(first):
+            first.offer([run_of("a", 1, 40, start_unix_ns=START)])
+            await first.flush()
+            await third.open(policy())
+        assert (third.committed("a"), third.cursor("a").newest) == ((7, 40), (7, 40))
+        with pytest.raises(LeaseSupersededError):
+            await second.open(policy())
+        async with running(third):
+            third.offer([run_of("a", 41, 10, start_unix_ns=START)])
+            await third.flush()
+        log = await readings_log(js)
+    check_log(log)
+    assert seqs_of(log, "a") == list(range(1, 51))
+
+
 async def test_writers_that_steal_from_each_other_lose_nothing(nats_server: NatsServer) -> None:
     """Ten take-overs at any moment: each goes on where the log ends; rows are exactly once."""
     async with connected(nats_server) as client:
@@ -174,6 +205,7 @@ async def test_writers_that_steal_from_each_other_lose_nothing(nats_server: Nats
     assert all(isinstance(result, FencedError) for result in results[:-1])
     assert results[-1] is None
     check_log(log)
+    assert {record.generation for _, record in log} == {1}, "the log never lost its end"
     found = seqs_of(log, "a")
     assert found == list(range(1, len(found) + 1))
     fold = Fold(0)
