@@ -85,13 +85,16 @@ class DesiredState:
         self._settings = Bucket(connection, SETTINGS_BUCKET, self._settings_changed)
 
     @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Load everything, wait for it as long as it takes, and follow it within the context."""
+    async def watched(self) -> AsyncIterator[list[asyncio.Task[None]]]:
+        """Load everything, wait for it as long as it takes, and follow it within the context.
+
+        The tasks that follow it do not end by themselves: one that does has found a defect.
+        """
         buckets = (self._sensors, self._hosts, self._settings)
         tasks = [asyncio.create_task(bucket.watch(), name="watch") for bucket in buckets]
         try:
             await asyncio.gather(*(bucket.wait_loaded() for bucket in buckets))
-            yield
+            yield tasks
         finally:
             for task in tasks:
                 task.cancel()
@@ -134,7 +137,7 @@ class DesiredState:
             revision = await self._sensors.create(spec.id, record.encode())
         except ConflictError as error:
             raise SensorExistsError(spec.id) from error
-        return Sensor(record, revision)
+        return Sensor.of(record, revision)
 
     async def mark_removing(self, sensor_id: str) -> Sensor:
         """Begin the removal of a sensor, for good; nothing to do if it has begun.
@@ -153,7 +156,7 @@ class DesiredState:
             except ConflictError:
                 await asyncio.sleep(_START_RETRY_S)  # the watch is about to say what it is now
                 continue
-            return Sensor(record, revision)
+            return Sensor.of(record, revision)
         raise StoreUnavailableError(f"sensor {sensor_id} is being changed by somebody else all the time")
 
     async def forget_sensor(self, sensor_id: str) -> None:
@@ -189,7 +192,7 @@ class DesiredState:
                 continue
             record = _read(SensorRecord, key, entry)
             if record is not None:
-                self.sensors[key] = Sensor(record, entry.revision)
+                self.sensors[key] = Sensor.of(record, entry.revision)
         self._on_change()
 
     def _hosts_changed(self, keys: set[str]) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from control_plane.model import SensorSpec
 from control_plane.resources.worker import WindowPolicy, WindowSize
+from hyperv.model import VmSpec
 
 SHARDS_KEY: Final = "shards"
 POLICY_KEY: Final = "policy"
@@ -54,10 +55,18 @@ class LeaseRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """A sensor's record as of a revision of its key."""
+    """A sensor's record as of a revision of its key, and the VM that follows from it."""
 
     record: SensorRecord
     revision: int
+    vm: VmSpec
+    vm_hash: str
+
+    @classmethod
+    def of(cls, record: SensorRecord, revision: int) -> Sensor:
+        """Return a sensor."""
+        vm = record.spec.vm_spec()
+        return cls(record, revision, vm, vm.spec_hash())
 
 
 @dataclass(frozen=True, slots=True)
