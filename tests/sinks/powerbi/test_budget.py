@@ -51,6 +51,24 @@ def test_no_window_at_the_service_is_over_a_limit(
     assert most_in(3600 * S, arrivals) <= SMALL.rows_per_hour
 
 
+def test_five_restarts_at_the_worst_moments() -> None:
+    """Endless demand on a rested sink that is restarted whenever it would have to wait: within limits."""
+    budget = Budget(Limits(), -7200 * S)
+    now, restarts = 0, 0
+    arrivals: list[tuple[int, int]] = []
+    while now < 3600 * S:
+        count, wait = budget.next_post(1_000_000, now)
+        if wait and restarts < RESTARTS:
+            budget = Budget(Limits(), now)
+            restarts += 1
+            continue
+        now += wait
+        budget.sent(count, now)
+        arrivals.append((now, count))
+    assert most_in(60 * S, [(at, 1) for at, _ in arrivals]) <= 120
+    assert 950_000 < most_in(3600 * S, arrivals) <= 1_000_000
+
+
 @settings(deadline=None)
 @given(
     st.integers(1, 100),
