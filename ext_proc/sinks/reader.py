@@ -69,6 +69,7 @@ class StreamReader:
         self._expected = 0
         self._asked = 0  # records that the request under way may still bring
         self._silent_s = 0.0
+        self._reconnects = 0
         self._ended_at: int | None = None  # where the stream ended when it was too short
         self.stream = stream_of(kind, shard)
         self.position = position
@@ -86,6 +87,7 @@ class StreamReader:
             self.position = None
         self._expected = start.seq
         self._asked, self._silent_s = 0, 0.0
+        self._reconnects = self._client.stats["reconnects"]
         inbox = self._client.new_inbox()
         self._subscription = await self._client.subscribe(inbox)
         self._consumer = inbox.rpartition(".")[2]
@@ -110,6 +112,8 @@ class StreamReader:
         assert self._subscription is not None
         deadline = time.monotonic() + timeout_s
         while True:
+            if not self._client.is_connected or self._client.stats["reconnects"] != self._reconnects:
+                raise StreamLostError(f"{self.stream}: the connection was lost")
             if self._asked <= 0:
                 await self._ask()
             wait_s = min(deadline - time.monotonic(), SILENCE_S - self._silent_s)
