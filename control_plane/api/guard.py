@@ -44,7 +44,8 @@ class Guard:
                 f"The request has no bearer token.{self._where}",
                 headers={"WWW-Authenticate": _REALM},
             )
-        principal = await self._accounts.authenticate(token) if len(token) <= _MAX_TOKEN else None
+        possible = len(token) <= _MAX_TOKEN and token.isascii()
+        principal = await self._accounts.authenticate(token) if possible else None
         if principal is None:
             raise ProblemError(
                 UNAUTHORIZED,

@@ -24,7 +24,11 @@ from control_plane.api.routes import Parameter, Reply, Route
 from wire.status import LiveWindows
 
 _SCHEMAS: Final = "#/components/schemas/"
-_ALSO: Final[tuple[type[BaseModel], ...]] = (Problem, SensorsEvent, LiveWindows)  # named in texts and problems
+_ALSO: Final[tuple[type[BaseModel], ...]] = (
+    Problem,
+    SensorsEvent,
+    LiveWindows,
+)  # named in texts and problems
 _DESCRIPTION: Final = """\
 Problems are `application/problem+json` (RFC 9457); the page at their `type` explains them. Unknown query
 parameters and unknown members of a body are refused. Every GET that is no event stream answers HEAD too.

@@ -159,12 +159,16 @@ class ProblemError(Exception):
 
     def body(self) -> bytes:
         """Return the problem as JSON."""
+        errors = [
+            FieldError(field=_printable(error.field), rule=_printable(error.rule)) for error in self.errors
+        ]
         problem = Problem(
             type=self.kind.path,
             title=self.kind.title,
             status=self.kind.status,
-            detail=self.detail,
-            errors=list(self.errors) or None,
+            detail=_printable(self.detail),
+            errors=[FieldError(field=_printable(e.field), rule=_printable(e.rule)) for e in self.errors]
+            or None,
         )
         return problem.model_dump_json(exclude_none=True).encode()
 
@@ -173,6 +177,11 @@ class ProblemError(Exception):
         return web.Response(
             status=self.kind.status, body=self.body(), content_type=MEDIA_TYPE, headers=self.headers
         )
+
+
+def _printable(text: str) -> str:
+    """Return text that UTF-8 can hold: headers may bring bytes that it cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def invalid(errors: Sequence[FieldError]) -> ProblemError:

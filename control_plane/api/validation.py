@@ -14,8 +14,8 @@ MAX_ERRORS: Final = 20
 _RULES: Final[Mapping[str, str]] = {
     "missing": "is required",
     "extra_forbidden": "is not known here",
-    "union_tag_not_found": "must have a {discriminator}, one of {expected_tags}",
-    "union_tag_invalid": "must have as {discriminator} one of {expected_tags}, not {tag!r}",
+    "union_tag_not_found": "must have a {discriminator}",
+    "union_tag_invalid": "must have as {discriminator} one of {expected_tags}; not {tag!r}",
 }
 _DEFAULT_FIELD: Final = "body"
 
