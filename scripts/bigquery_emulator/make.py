@@ -54,9 +54,9 @@ class Choice:
 
 
 def uv() -> str:
-    """Return the uv to use: $UV, the one on PATH, else the checkout's own. Raises SetupError."""
-    own = sorted((ROOT / ".tools").rglob("bin/uv"))
-    found = os.environ.get("UV") or shutil.which("uv") or (str(own[0]) if own else None)
+    """Return the uv to use: $UV, the checkout's own, else the one on PATH. Raises SetupError."""
+    own = sorted(map(str, (ROOT / ".tools").glob("*/bin/uv")))
+    found = os.environ.get("UV") or (own[-1] if own else shutil.which("uv"))
     if found is None:
         raise SetupError("uv is missing: install it, or run `make test`, which brings it")
     return found
