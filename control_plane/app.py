@@ -106,28 +106,14 @@ async def running_core(
     grace_s: float = GRACE_S,
 ) -> AsyncIterator[Core]:
     """Return the control plane without its API, its first plan made. Raises ShardsChangedError."""
-    changes, board, cache = Changes(), StatusBoard(), SnapshotCache()
-    registry = CollectorRegistry()
+    changes, board, cache, registry = Changes(), StatusBoard(), SnapshotCache(), CollectorRegistry()
     metrics = ReconcileMetrics(registry)
-    wake = asyncio.Event()  # until there is a reconciler
-    listeners: list[Callable[[], None]] = [wake.set]
-
-    def desired_changed() -> None:
-        changes.note()
-        for listener in listeners:
-            listener()
-
-    desired = DesiredState(connection, desired_changed)
+    on_change: list[Callable[[], None]] = [changes.note]
+    desired = DesiredState(connection, lambda: _call(on_change))
     async with contextlib.AsyncExitStack() as stack:
         watches = await stack.enter_async_context(desired.watched())
         await desired.install(config.shards, config.hosts)
         await stack.enter_async_context(listening(connection.client, board, changes.note))
-        stepped = asyncio.Event()
-
-        def on_step() -> None:
-            changes.note()
-            stepped.set()
-
         reconciler = Reconciler(
             desired,
             cache,
@@ -135,17 +121,13 @@ async def running_core(
             metrics,
             shards=config.shards,
             new_driver=_new_driver,
-            stepped=on_step,
+            stepped=changes.note,
             grace_s=grace_s,
         )
-        listeners.append(reconciler.wake)
+        on_change.append(reconciler.wake)
+        reconciler.step()
         reconciling = asyncio.create_task(reconciler.run(), name="reconcile")
         stack.push_async_callback(_ended, reconciling)
-        first = asyncio.create_task(stepped.wait())
-        await asyncio.wait({reconciling, first}, return_when=asyncio.FIRST_COMPLETED)
-        if reconciling.done():
-            first.cancel()
-            reconciling.result()
         ads = AdsServer(cache, registry)
         stack.push_async_callback(ads.stop)
         fleet = Fleet(
@@ -194,6 +176,11 @@ def _taken(what: str, field: str, host: str, port: int, reason: str) -> str:
         f"the {what} cannot listen on {host}:{port}: {reason}. End what listens there, or set {field} to "
         "another port (0: chosen by the system)"
     )
+
+
+def _call(listeners: list[Callable[[], None]]) -> None:
+    for listener in listeners:
+        listener()
 
 
 def _new_driver(host_id: str, record: HostRecord) -> HostDriver:

@@ -85,7 +85,7 @@ class Reconciler:
             while True:
                 began = asyncio.get_running_loop().time()
                 self._wake.clear()
-                self._step()
+                self.step()
                 spent = asyncio.get_running_loop().time() - began
                 await asyncio.sleep(min(spent, MAX_PACE_S))  # half of a core at most
                 await self._pause(watching)
@@ -115,7 +115,8 @@ class Reconciler:
             self.wake()
 
     # --- one step ---------------------------------------------------------------------------
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Plan, publish, and begin what is to be done elsewhere. `run` does it by itself."""
         with self._metrics.step_seconds.time():
             self._keep_hosts()
             world = self._picture()

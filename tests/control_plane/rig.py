@@ -24,6 +24,8 @@ from tests.xds.support import NODE, RealEnvoy, eventually
 
 SHARDS = 2
 
+Role = Callable[[Callable[[dict[str, object]], None]], Coroutine[None, None, None]]
+
 
 class Process:
     """A role's `serve`, run as a task of this process."""
@@ -33,7 +35,7 @@ class Process:
         self.info: dict[str, Any] = {}
         self.task: asyncio.Task[None] | None = None
 
-    async def start(self, role: Callable[[Callable[[dict[str, object]], None]], Coroutine[None, None, None]]) -> None:
+    async def start(self, role: Role) -> None:
         """Run it and wait until it is ready; raises what it ends with."""
         ready = asyncio.Event()
 
@@ -69,11 +71,12 @@ class Plant:
     lab: Process = field(default_factory=lambda: Process("lab"))
     worker: Process = field(default_factory=lambda: Process("worker"))
     envoy: RealEnvoy | None = None
+    host_url: str = ""  # in place of the lab's own
 
     def config(self) -> ControlPlaneConfig:
         """Return the control plane's configuration; its ports are pinned once they were chosen."""
         xds_port = int(str(self.control.info.get("xds_address", ":0")).rpartition(":")[2])
-        url = self.lab.info.get("url", "http://127.0.0.1:9")
+        url = self.host_url or self.lab.info.get("url", "http://127.0.0.1:9")
         return ControlPlaneConfig(
             nats_url=self.nats.url,
             state_dir=self.folder / "control",
