@@ -20,9 +20,10 @@ from ext_proc.sinks.bigquery.pending import Delivery
 from ext_proc.sinks.bigquery.provision import Provisioner, told_as_sink_errors
 from ext_proc.sinks.bigquery.rows import chosen_rows, parts
 from ext_proc.sinks.bigquery.writer import TableWriter, WriterLimits
-from ext_proc.sinks.model import BatchLimits, Chunk, Delivered, Kind
+from ext_proc.sinks.model import BatchLimits, Chunk, Delivered, Kind, Position
 
 REST_TIMEOUT_S = 20.0
+_REMEMBERED = 10_000  # records of a shard and kind; a batch holds far fewer
 SCOPES = ("https://www.googleapis.com/auth/bigquery",)
 _CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 60_000),
@@ -34,10 +35,20 @@ _CHANNEL_OPTIONS = [
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a shard's records of one kind were handed to the writer, and what became of the last."""
+    """Which of a shard's records of one kind were handed to the writer, and what became of the last.
 
-    handed: tuple[int, int] = (-1, -1)  # (generation, seq)
+    Records are known by their whole position: after the journal lost its end,
+    other records have the sequences of those that were lost.
+    """
+
+    handed: dict[Position, None] = field(default_factory=dict)  # the newest, in order
     open: list[Delivery] = field(default_factory=list)
+
+    def note(self, chunks: Sequence[Chunk]) -> None:
+        """Remember that `chunks` were handed over."""
+        self.handed.update(dict.fromkeys(chunk.position for chunk in chunks))
+        for position in list(self.handed)[:-_REMEMBERED]:
+            del self.handed[position]
 
 
 class BigQuerySink:
@@ -45,8 +56,9 @@ class BigQuerySink:
 
     Within the life of a process every row is written once, however often its
     record is delivered: what was handed to the writer once is seen through
-    there. After a crash the records since the last cursor come again, and
-    their rows are in the tables twice, with the same key.
+    there (the newest 10,000 records of each shard and kind are remembered).
+    After a crash the records since the last cursor come again, and their rows
+    are in the tables twice, with the same key.
     """
 
     limits = BatchLimits()
@@ -95,11 +107,11 @@ class BigQuerySink:
         kind, shard = chunks[0].kind, chunks[0].shard
         writer = self._writers[kind]
         progress = self._progress.setdefault((kind, shard), _Progress())
-        fresh = [chunk for chunk in chunks if (chunk.generation, chunk.seq) > progress.handed]
+        fresh = [chunk for chunk in chunks if chunk.position not in progress.handed]
         if fresh:
             rows = chosen_rows(fresh, self._config.window_sizes_ms)
             progress.open.append(writer.submit(parts(rows)))
-            progress.handed = (fresh[-1].generation, fresh[-1].seq)
+            progress.note(fresh)
         for delivery in progress.open:
             await writer.settle(delivery)
         settled, progress.open = progress.open, []

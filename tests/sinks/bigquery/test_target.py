@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
@@ -70,6 +71,15 @@ async def test_a_smaller_batch_after_a_failure(sink: BigQuerySink, service: Fake
     assert (await sink.deliver(records[:1])).rows == 24
     assert (await sink.deliver(records[1:])).rows == 0
     assert len({row["row_key"] for row in service.rows()}) == len(service.rows()) == 24
+
+
+async def test_records_in_the_place_of_lost_ones(sink: BigQuerySink, service: FakeWriteService) -> None:
+    """Another record at a sequence that was written before (the journal lost its end) is another record."""
+    first = windows_chunk(5)
+    assert (await sink.deliver([windows_chunk(4), first])).rows == 16
+    other = dataclasses.replace(windows_chunk(5, revision=2), append_id="f" * 32)
+    assert (await sink.deliver([first, other])).rows == 8
+    assert len(service.rows()) == 24
 
 
 async def test_records_without_chosen_windows(sink: BigQuerySink, service: FakeWriteService) -> None:
