@@ -10,6 +10,7 @@ from typing import Any, Final
 import typer
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
+_UNWRAPPED: Final = 2000
 STATUS_STYLES: Final = {
     "live": "green",
     "up": "green",
@@ -42,16 +43,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
     for row in rows:
         table.add_row(*(cell if hasattr(cell, "__rich__") else _text(cell) for cell in row))
     if table.row_count:
-        # Piped into another program, a row stays one line.
-        Console(width=None if _is_terminal() else 400, highlight=False).print(table)
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = _UNWRAPPED  # piped into another program, a row stays one line
+        with console.capture() as capture:
+            console.print(table)
+        typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
     else:
         typer.echo(empty)
-
-
-def _is_terminal() -> bool:
-    import sys  # noqa: PLC0415
-
-    return sys.stdout.isatty()
 
 
 def _text(cell: object) -> Any:

@@ -246,7 +246,7 @@ def _fields(sensor: dict[str, Any]) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = []
     for name, value in sensor.items():
         if name == "metrics":
-            rows.append((name, ", ".join(f"{each['name']} [{each['unit']}]" for each in value)))
+            rows.append((name, ", ".join(f"{each['name']} in {each['unit']}" for each in value)))
         elif isinstance(value, dict):
             rows += [(f"{name}.{inner}", each) for inner, each in value.items()]
         else:

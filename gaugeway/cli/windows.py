@@ -40,7 +40,7 @@ def _print(rows: list[dict[str, Any]], empty: str) -> None:
     low, high = (min(means), max(means)) if means else (0.0, 0.0)
     if means:
         line = sparkline(means)
-        typer.echo(f"{rows[0]['metric']} [{rows[0]['unit']}], means {low:.6g} to {high:.6g}\n{line}\n")
+        typer.echo(f"{rows[0]['metric']} in {rows[0]['unit']}, means {low:.6g} to {high:.6g}\n{line}\n")
     names = ("min", "mean", "max", "stddev", "p50", "p95", "p99")
     print_table(
         ["BEGINS", "#COUNT", *(f"#{name.upper()}" for name in names), "#REV", "MEAN, LOWEST TO HIGHEST"],

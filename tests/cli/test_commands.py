@@ -148,7 +148,7 @@ def test_windows_are_a_table_and_a_line(api: ApiDouble, capsys: pytest.CaptureFi
     api.answers["GET /v1/sensors/press-1/windows"] = [(200, {"windows": rows})]
     assert main(["windows", "press-1", "temperature", "--since", "1h", "--limit", "3"]) == 0
     told = capsys.readouterr().out
-    assert "temperature [[degF]], means 0 to 20\n▁▅█\n" in told
+    assert "temperature in [degF], means 0 to 20\n▁▅█\n" in told
     assert api.asked[0].path.endswith("/windows?metric=temperature&size=10s&since=1h&limit=3")
     assert main(["windows", "press-1", "temperature", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["windows"] == rows
