@@ -22,7 +22,7 @@ class MetricSpec(_Value):
 class MachineSource(_Value):
     """Captures quantities of the machine that runs the agent; one per declared metric.
 
-    Metric names are those of `hyperv.guest.machine.QUANTITIES`.
+    Metric names are those of `hyperv.guest.machine.UNITS`.
     """
 
     kind: Literal["machine"] = "machine"
@@ -46,7 +46,7 @@ Source = Annotated[MachineSource | ReplaySource, Field(discriminator="kind")]
 
 
 class VmSpec(_Value):
-    """The VM of one sensor. Equal specs have equal hashes."""
+    """The VM of one sensor. Equal specs have equal hashes. The agent reads it by hyperv.guest.spec."""
 
     sensor_id: str
     metrics: tuple[MetricSpec, ...]

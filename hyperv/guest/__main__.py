@@ -33,10 +33,10 @@ def main() -> int:
 
 async def serve_agent(arguments: argparse.Namespace) -> None:
     """Run the agent until stdin ends or SIGTERM comes."""
-    from hyperv.guest.agent import run  # noqa: PLC0415 - `dump` does not need the HTTP server
-    from hyperv.model import VmSpec  # noqa: PLC0415
+    from hyperv.guest.agent import run  # noqa: PLC0415 - `dump` does not need the server
+    from hyperv.guest.spec import read_spec  # noqa: PLC0415
 
-    spec = VmSpec.model_validate_json(arguments.spec.read_bytes())
+    spec = read_spec(arguments.spec.read_text())
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
@@ -52,7 +52,8 @@ async def serve_agent(arguments: argparse.Namespace) -> None:
 
 def dump_spool(folder: Path) -> int:
     """Print the readings of the current epoch, oldest first; 1 if there is no spool."""
-    from hyperv.guest.spool import decode_batch, read_batches, read_meta  # noqa: PLC0415
+    from hyperv.guest.segments import decode_batch  # noqa: PLC0415
+    from hyperv.guest.spool import read_batches, read_meta  # noqa: PLC0415
 
     meta = read_meta(folder)
     if meta is None:

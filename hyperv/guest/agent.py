@@ -3,60 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from http import HTTPStatus
 from pathlib import Path
-
-from aiohttp import web
+from typing import Final
 
 from hyperv.guest.capture import Capture, make_capture
-from hyperv.guest.spool import Captured, Spool
-from hyperv.model import Endpoint, VmSpec
+from hyperv.guest.http import HttpServer, Query, Response, json_response, problem
+from hyperv.guest.segments import Captured
+from hyperv.guest.spec import AgentSpec
+from hyperv.guest.spool import Spool, SpoolBusyError, SpoolReader
 from wire.frames import delimit
 from wire.gen.gaugeway.readings.v1 import readings_pb2
 from wire.ids import InvalidIdError, parse_after
 from wire.names import FRAMES_CONTENT_TYPE, STREAM_PATH
 
-HEARTBEAT_S = 1.0
-_FRAMES_A_WRITE = 64
+HEARTBEAT_S: Final = 1.0
+_BYTES_A_WRITE: Final = 256 * 1024
+_SPOOL_RETRY_S: Final = 0.05
+
+Address = tuple[str, int]
+"""(IP address, port)."""
 
 
 class Agent:
     """One sensor's agent over one spool."""
 
-    def __init__(self, spec: VmSpec, spool: Spool) -> None:
+    def __init__(self, spec: AgentSpec, spool: Spool) -> None:
         self.spec = spec
         self.spool = spool
         self.incarnation = secrets.token_hex(8)
         self._committed = asyncio.Condition()
         self._spool_lock = asyncio.Lock()  # one writer or one reader in the spool at a time
-        self._runner: web.AppRunner | None = None
-        self._site: web.SockSite | web.TCPSite | None = None
+        self._server = HttpServer({STREAM_PATH: self._stream, "/healthz": self._health})
+        self._served_at: Address | None = None
 
-    async def listen(self, address: str, port: int) -> Endpoint:
-        """Serve at `address`; a busy port is replaced by a free one. Open streams stay as they are."""
-        if self._runner is None:
-            app = web.Application()
-            app.router.add_get(STREAM_PATH, self._stream)
-            app.router.add_get("/healthz", self._health)
-            self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-            await self._runner.setup()
-        before = self._site
-        try:
-            site = web.TCPSite(self._runner, address, port)
-            await site.start()
-        except OSError:
-            site = web.TCPSite(self._runner, address, 0)
-            await site.start()
-        self._site = site
-        if before is not None:
-            await before.stop()
-        server = site._server
-        assert isinstance(server, asyncio.Server)
-        return Endpoint(address=address, port=server.sockets[0].getsockname()[1])
+    async def listen(self, address: str, port: int) -> Address:
+        """Serve at `address` and return where: a busy port is replaced by a free one. Open streams stay.
+
+        Raises OSError if the address is not this machine's.
+        """
+        if self._served_at != (address, port):
+            self._served_at = address, await self._server.listen(address, port)
+        return self._served_at
 
     async def capture(self) -> None:
         """Capture and commit until cancelled; a capture in hand is committed then."""
@@ -76,10 +68,10 @@ class Agent:
             self.spool.commit(pending)
 
     async def close(self) -> None:
-        """Stop serving."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-        self.spool.close()
+        """Stop serving; a commit in hand is finished."""
+        await self._server.close()
+        async with self._spool_lock:
+            self.spool.close()
 
     async def _commit(self, batch: list[Captured]) -> None:
         async with self._spool_lock:
@@ -87,61 +79,57 @@ class Agent:
         async with self._committed:
             self._committed.notify_all()
 
-    async def _health(self, _: web.Request) -> web.Response:
-        return web.json_response(
+    async def _health(self, _: Query) -> Response:
+        return json_response(
             {"sensor_id": self.spec.sensor_id, "incarnation": self.incarnation, "head_seq": self.spool.head}
         )
 
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
+    async def _stream(self, query: Query) -> Response:
         try:
-            after = await self._start_after(request.query.get("after"))
+            reader = await self._reader(query.get("after"))
         except InvalidIdError as error:
-            problem = {"type": "about:blank", "title": "Bad request", "status": 400, "detail": str(error)}
-            return web.json_response(problem, status=400, content_type="application/problem+json")
-        response = web.StreamResponse(headers={"Content-Type": FRAMES_CONTENT_TYPE})
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        epoch = self.spool.epoch
-        with contextlib.suppress(ConnectionResetError):
-            async for data in self._frames(after):
-                await response.write(data)
-                if self.spool.epoch != epoch:
-                    break  # another follower made a new epoch begin: this one asks again
-        return response
+            return problem(HTTPStatus.BAD_REQUEST, str(error))
+        return Response(HTTPStatus.OK, FRAMES_CONTENT_TYPE, self._frames(reader))
 
-    async def _start_after(self, cursor: str | None) -> int:
-        """Return the sequence number to serve after, in the current epoch; begin a new one if need be."""
-        if cursor is None:
-            return 0
-        epoch, seq = parse_after(cursor)
-        if epoch != self.spool.epoch:
-            return 0
-        if seq > self.spool.head:
-            async with self._spool_lock:
+    async def _reader(self, cursor: str | None) -> SpoolReader:
+        """Return a reader of what follows a cursor; begin a new epoch if it cannot be ours."""
+        epoch, seq = parse_after(cursor) if cursor is not None else (0, 0)
+        async with self._spool_lock:
+            if epoch != self.spool.epoch:
+                return self.spool.reader(0)
+            if not self.spool.told(seq):
                 await asyncio.to_thread(self.spool.begin_epoch)
-            return 0
-        return seq
+                seq = 0
+            reader = self.spool.reader(seq)
+        if seq == 0:
+            async with self._committed:
+                self._committed.notify_all()  # streams of the epoch before end
+        return reader
 
-    async def _frames(self, after: int) -> AsyncIterator[bytes]:
-        """Yield delimited frames for ever: a heartbeat, then what follows `after` as it is committed."""
-        if after == 0:
-            after = self.spool.oldest - 1
-        reader = self.spool.reader(after)
+    async def _frames(self, reader: SpoolReader) -> AsyncGenerator[bytes]:
+        """Yield delimited frames: a heartbeat, then what follows the cursor as it is committed.
+
+        Ends if another follower made a new epoch begin: this one then asks again.
+        """
         yield self._heartbeat()
         while True:
             async with self._spool_lock:
-                data = await asyncio.to_thread(_read_some, reader.read)
+                if reader.epoch != self.spool.epoch:
+                    return
+                data = await asyncio.to_thread(_read_some, reader)
             if data:
                 yield data
                 continue
             async with self._committed:
                 try:
-                    await asyncio.wait_for(self._committed.wait(), HEARTBEAT_S)
+                    await asyncio.wait_for(
+                        self._committed.wait_for(lambda: not reader.at_head or reader.ended), HEARTBEAT_S
+                    )
                 except TimeoutError:
-                    heartbeat = True
+                    pass
                 else:
-                    heartbeat = False
-            if heartbeat:
+                    continue
+            if not reader.ended:
                 yield self._heartbeat()
 
     def _heartbeat(self) -> bytes:
@@ -151,10 +139,12 @@ class Agent:
         return delimit(readings_pb2.Frame(heartbeat=beat).SerializeToString())
 
 
-def _read_some(read: Callable[[], readings_pb2.Frame | None]) -> bytes:
+def _read_some(reader: SpoolReader) -> bytes:
     frames: list[bytes] = []
-    while len(frames) < _FRAMES_A_WRITE and (frame := read()) is not None:
+    size = 0
+    while size < _BYTES_A_WRITE and (frame := reader.read()) is not None:
         frames.append(delimit(frame.SerializeToString()))
+        size += len(frames[-1])
     return b"".join(frames)
 
 
@@ -164,38 +154,61 @@ def _pause_s(source: Capture, flush_at_unix_ns: int, pending: bool) -> float:
 
 
 async def run(
-    spec: VmSpec,
+    spec: AgentSpec,
     spool_dir: Path,
-    listen: tuple[str, int],
+    listen: Address,
     commands: asyncio.StreamReader,
     report: Callable[[str], None],
 ) -> None:
     """Run an agent until `commands` ends; each line of it is a JSON command.
 
-    {"listen": "ADDR:PORT"} moves the listening socket. Every endpoint is
-    reported as one JSON line: {"endpoint": {...}, "incarnation": ...}.
+    {"listen": "ADDR:PORT"} moves the listening socket. Where it serves is
+    reported as a JSON line, {"endpoint": {...}, "incarnation": ...}; that it
+    cannot move there, as {"refused": why}, and it stays where it was.
     """
-    spool = await asyncio.to_thread(Spool, spool_dir, spec.spool_bytes)
+    spool = await _open_spool(spool_dir, spec.spool_bytes, commands)
+    if spool is None:
+        return
     agent = Agent(spec, spool)
 
-    def tell(endpoint: Endpoint) -> None:
-        report(json.dumps({"endpoint": endpoint.model_dump(), "incarnation": agent.incarnation}))
+    def tell(served_at: Address) -> None:
+        endpoint = dict(zip(("address", "port"), served_at, strict=True))
+        report(json.dumps({"endpoint": endpoint, "incarnation": agent.incarnation}))
 
     capture = asyncio.create_task(agent.capture())
-    commander = asyncio.create_task(_obey(agent, commands, tell))
+    tasks = [capture]
     try:
         tell(await agent.listen(*listen))
-        done, _ = await asyncio.wait({capture, commander}, return_when=asyncio.FIRST_COMPLETED)
+        tasks.append(asyncio.create_task(_obey(agent, commands, tell, report)))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (capture, commander):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(capture, commander, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await agent.close()
 
 
-async def _obey(agent: Agent, commands: asyncio.StreamReader, tell: Callable[[Endpoint], None]) -> None:
+async def _open_spool(folder: Path, limit_bytes: int, commands: asyncio.StreamReader) -> Spool | None:
+    """Open the spool, waiting for an agent that still ends; None if `commands` ended before."""
+    while not commands.at_eof():
+        try:
+            return await asyncio.to_thread(Spool, folder, limit_bytes)
+        except SpoolBusyError:
+            await asyncio.sleep(_SPOOL_RETRY_S)
+    return None
+
+
+async def _obey(
+    agent: Agent,
+    commands: asyncio.StreamReader,
+    tell: Callable[[Address], None],
+    report: Callable[[str], None],
+) -> None:
     while line := await commands.readline():
         address, _, port = str(json.loads(line)["listen"]).rpartition(":")
-        tell(await agent.listen(address, int(port)))
+        try:
+            tell(await agent.listen(address, int(port)))
+        except OSError as error:
+            report(json.dumps({"refused": f"the agent cannot serve at {address}: {error.strerror}"}))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from hyperv.guest.machine import UNITS, MachineReader
-from hyperv.guest.spool import Captured
-from hyperv.model import MachineSource, MetricSpec, ReplaySource, VmSpec
+from hyperv.guest.segments import Captured
+from hyperv.guest.spec import AgentSpec, MachineSource, Metric, ReplaySource
 from hyperv.recordings import Recording, load
 
-NS_PER_S = 1_000_000_000
+NS_PER_S: Final = 1_000_000_000
+_MOST_DUE: Final = 10_000  # at once: a machine that slept is caught up with piece by piece
 
 
 class Capture(Protocol):
     """A source of readings."""
 
     def due(self, now_unix_ns: int) -> list[Captured]:
-        """Return the readings that have become due, oldest first."""
+        """Return readings that have become due, oldest first: all, or as many as make one piece."""
 
     def next_due_unix_ns(self) -> int:
         """Return when the next reading becomes due."""
@@ -32,7 +33,7 @@ class ReplayCapture:
 
     def __init__(
         self,
-        metric: MetricSpec,
+        metric: Metric,
         recording: Recording,
         source: ReplaySource,
         *,
@@ -48,8 +49,8 @@ class ReplayCapture:
 
     def due(self, now_unix_ns: int) -> list[Captured]:
         """See Capture."""
-        readings = []
-        while not self._ended() and self._time <= now_unix_ns:
+        readings: list[Captured] = []
+        while not self._ended() and self._time <= now_unix_ns and len(readings) < _MOST_DUE:
             place = self._index % len(self._recording.values)
             value = self._recording.values[place]
             readings.append(Captured(self._metric.name, self._metric.unit, self._time, value))
@@ -75,7 +76,7 @@ class ReplayCapture:
 class MachineCapture:
     """Quantities of this machine, every `interval_ms`."""
 
-    def __init__(self, spec: VmSpec, source: MachineSource, start_unix_ns: int) -> None:
+    def __init__(self, spec: AgentSpec, source: MachineSource, start_unix_ns: int) -> None:
         self._interval_ns = source.interval_ms * 1_000_000
         self._time = start_unix_ns
         self._reader = MachineReader(tuple(metric.name for metric in spec.metrics))
@@ -94,7 +95,7 @@ class MachineCapture:
         return self._time
 
 
-def make_capture(spec: VmSpec, captured: int, last_unix_ns: int | None, now_unix_ns: int) -> Capture:
+def make_capture(spec: AgentSpec, captured: int, last_unix_ns: int | None, now_unix_ns: int) -> Capture:
     """Return the capture of a spec, going on after `captured` readings, the newest at `last_unix_ns`."""
     start = max(now_unix_ns, (last_unix_ns or 0) + 1)
     if isinstance(spec.source, MachineSource):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hyperv.lab.vm import LabVm
+from hyperv.lab.vm import AddressRefusedError, LabVm, sweep
 from hyperv.model import VmSpec
 from wire.ids import InvalidIdError, check_dns_label
 
@@ -34,22 +34,38 @@ class LabHostConfig(BaseModel):
     address_block: ipaddress.IPv4Network = ipaddress.IPv4Network("127.20.0.0/16")
 
 
+class MoveWish(BaseModel):
+    """Where a VM is to serve; no address: wherever one is free."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: ipaddress.IPv4Address | None = None
+
+
 class Lab:
-    """The inventory. `version` rises with every change of any VM."""
+    """The inventory. `version` rises with every change of any VM, and from run to run."""
 
     def __init__(self, config: LabHostConfig) -> None:
         self._config = config
         self._folder = config.data_dir / "vms"
         self.vms: dict[str, LabVm] = {}
-        self.version = 0
+        self.version = time.time_ns() // 1_000_000  # so that those who knew an earlier run see a change
         self._changed = asyncio.Condition()
         self._waking: set[asyncio.Task[None]] = set()
         self._locks: dict[str, asyncio.Lock] = {}
 
     def start(self) -> None:
-        """Start the VMs that an earlier run wrote down."""
+        """Start the VMs that an earlier run wrote down.
+
+        One that cannot be read is as good as lost: whoever wants it asks for it again.
+        """
+        sweep(self._folder)
         for file in sorted(self._folder.glob("*/vm.json")):
-            vm = LabVm.load(file.parent, self.touch)
+            try:
+                vm = LabVm.load(file.parent, self.touch)
+            except (ValueError, KeyError):
+                log.exception("vm_unreadable", file=str(file))
+                continue
             self.vms[vm.spec.sensor_id] = vm
             vm.start()
 
@@ -69,10 +85,10 @@ class Lab:
             self._changed.notify_all()
 
     async def wait_change(self, after: int, timeout_s: float) -> int:
-        """Wait until the version is past `after`, at most `timeout_s`; return it."""
+        """Wait until the version is another than `after`, at most `timeout_s`; return it."""
         async with self._changed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait_for(lambda: self.version > after), timeout_s)
+                await asyncio.wait_for(self._changed.wait_for(lambda: self.version != after), timeout_s)
             return self.version
 
     def lock(self, sensor_id: str) -> asyncio.Lock:
@@ -94,7 +110,7 @@ class Lab:
                 vm.save()
                 vm.start()
                 self.touch()
-            await vm.wait_served(SERVE_TIMEOUT_S)
+            await vm.wait_settled(SERVE_TIMEOUT_S)
             return vm
 
     async def remove(self, sensor_id: str) -> None:
@@ -106,20 +122,28 @@ class Lab:
                 self.touch()
 
     async def move(self, sensor_id: str, address: str | None) -> LabVm:
-        """Give the VM another address, a free one if none is named. Raises KeyError, ValueError."""
+        """Give the VM another address, a free one if none is named. Raises KeyError, AddressRefusedError."""
         async with self.lock(sensor_id):
             vm = self.vms[sensor_id]
-            if address is not None and ipaddress.IPv4Address(address) not in self._config.address_block:
-                raise ValueError(f"address {address} must be within {self._config.address_block}")
+            if address is not None:
+                self._check_address(vm, address)
             await vm.move(address or self._free_address(), SERVE_TIMEOUT_S)
             return vm
+
+    def _check_address(self, vm: LabVm, address: str) -> None:
+        block = self._config.address_block
+        if ipaddress.IPv4Address(address) not in block:
+            raise AddressRefusedError(f"address {address} must be within {block}")
+        for other in self.vms.values():
+            if other is not vm and other.address == address:
+                raise AddressRefusedError(f"address {address} is that of the VM of {other.spec.sensor_id}")
 
     def _free_address(self) -> str:
         used = {vm.address for vm in self.vms.values()}
         for address in self._config.address_block.hosts():
             if str(address) not in used:
                 return str(address)
-        raise RuntimeError(f"address block {self._config.address_block} is used up")
+        raise AddressRefusedError(f"address block {self._config.address_block} is used up")
 
 
 def _problem(status: int, detail: str) -> web.Response:
@@ -162,7 +186,10 @@ class LabApi:
             return _problem(422, str(error))
         if spec.sensor_id != request.match_info["sensor_id"]:
             return _problem(422, f"sensor_id must be {request.match_info['sensor_id']}, as in the path")
-        vm = await self._lab.ensure(spec)
+        try:
+            vm = await self._lab.ensure(spec)
+        except AddressRefusedError as error:
+            return _problem(507, str(error))
         return web.json_response(vm.state().model_dump(mode="json"))
 
     async def _remove(self, request: web.Request) -> web.Response:
@@ -170,12 +197,14 @@ class LabApi:
         return web.Response(status=204)
 
     async def _move(self, request: web.Request) -> web.Response:
-        body = json.loads(await request.read() or b"{}")
         try:
-            vm = await self._lab.move(request.match_info["sensor_id"], body.get("address"))
+            wish = MoveWish.model_validate_json(await request.read() or b"{}")
+            vm = await self._lab.move(
+                request.match_info["sensor_id"], str(wish.address) if wish.address is not None else None
+            )
         except KeyError:
             return _problem(404, f"no VM of sensor {request.match_info['sensor_id']}")
-        except ValueError as error:
+        except (ValidationError, AddressRefusedError) as error:
             return _problem(422, str(error))
         return web.json_response(vm.state().model_dump(mode="json"))
 
@@ -185,6 +214,8 @@ class LabApi:
             timeout_s = min(float(request.query.get("timeout_s", _LONG_POLL_S)), _LONG_POLL_S)
         except ValueError:
             return _problem(422, "after and timeout_s must be numbers")
+        if not timeout_s >= 0:
+            return _problem(422, f"timeout_s {timeout_s} must be at least 0")
         return web.json_response({"version": await self._lab.wait_change(after, timeout_s)})
 
 

@@ -20,6 +20,7 @@ _FIRST_BACKOFF_S = 0.1
 _LAST_BACKOFF_S = 5.0
 _STABLE_S = 10.0
 _STOP_S = 5.0
+_CONDEMNED = ".removed-"  # no sensor's id begins so
 AGENT_PORT = 7070
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,10 @@ class LabVmState(VmState):
     """A VM of the lab, with the process that plays it."""
 
     pid: int | None = None
+
+
+class AddressRefusedError(ValueError):
+    """A VM cannot be given an address; the text says which and why."""
 
 
 class LabVm:
@@ -47,7 +52,8 @@ class LabVm:
         self._incarnation: str | None = None
         self._state: Literal["starting", "running", "failed"] = "starting"
         self._message: str | None = None
-        self._served = asyncio.Event()
+        self._refusal: str | None = None
+        self._settled = asyncio.Event()  # the agent serves where it should, or failed to
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -87,22 +93,46 @@ class LabVm:
 
     def start(self) -> None:
         """Start the agent and keep it running."""
+        self._state, self._incarnation, self._message = "starting", None, None
+        self._settled.clear()
         self._task = asyncio.create_task(self._keep_running())
 
-    async def wait_served(self, timeout_s: float) -> None:
-        """Wait until the agent serves, or `timeout_s`."""
+    async def wait_settled(self, timeout_s: float) -> None:
+        """Wait until the agent serves or has failed, or `timeout_s`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._served.wait(), timeout_s)
+            await asyncio.wait_for(self._settled.wait(), timeout_s)
 
     async def move(self, address: str, timeout_s: float) -> None:
-        """Have the running agent serve at another address; its open streams stay."""
+        """Have the agent serve at another address; its open streams stay.
+
+        Raises AddressRefusedError if it cannot serve there; then it stays where it was.
+        """
+        before = self.address
+        if address == before:
+            return
+        self._move_to(address)
+        await self.wait_settled(timeout_s)
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            self._move_to(before)
+            raise AddressRefusedError(refusal)
+
+    def _move_to(self, address: str) -> None:
         self.address = address
         self.save()
-        if self._process is not None and self._process.stdin is not None and self._endpoint is not None:
-            self._served.clear()
-            port = self._endpoint.port
-            self._process.stdin.write(json.dumps({"listen": f"{address}:{port}"}).encode() + b"\n")
-            await self.wait_served(timeout_s)
+        self._settled.clear()
+        self._direct()
+
+    def _direct(self) -> None:
+        """Tell a running agent where to serve, unless it does; one that starts is told when it serves."""
+        if self._state != "running" or self._endpoint is None or self._process is None:
+            return
+        if self._endpoint.address == self.address:
+            self._settled.set()
+            return
+        assert self._process.stdin is not None
+        line = json.dumps({"listen": f"{self.address}:{self._endpoint.port}"})
+        self._process.stdin.write(line.encode() + b"\n")
 
     async def stop(self) -> None:
         """Stop the agent in order; what it captured stays on disk."""
@@ -112,20 +142,26 @@ class LabVm:
             self._task = None
 
     async def remove(self) -> None:
-        """Stop the agent and delete the VM with its spool."""
+        """Stop the agent and delete the VM with its spool, also if that is cut short (`sweep`)."""
         await self.stop()
-        await asyncio.to_thread(shutil.rmtree, self.folder)
+        condemned = self.folder.with_name(f"{_CONDEMNED}{self.vm_id}")
+        self.folder.rename(condemned)
+        await asyncio.to_thread(shutil.rmtree, condemned)
 
     async def _keep_running(self) -> None:
         backoff = _FIRST_BACKOFF_S
         while True:
             began = asyncio.get_running_loop().time()
-            code = await self._run_once()
+            try:
+                ended = f"the agent ended with {await self._run_once()} (see agent.log)"
+            except OSError as error:
+                ended = f"the agent cannot be started: {error}"
             lived = asyncio.get_running_loop().time() - began
             backoff = _FIRST_BACKOFF_S if lived > _STABLE_S else backoff
             self._state, self._incarnation = "failed", None
-            self._message = f"the agent ended with {code}; starting again in {backoff:g} s (see agent.log)"
-            log.warning("agent_died", sensor=self.spec.sensor_id, code=code, restart_in_s=backoff)
+            self._message = f"{ended}; starting again in {backoff:g} s"
+            log.warning("agent_died", sensor=self.spec.sensor_id, reason=ended, restart_in_s=backoff)
+            self._settled.set()
             self._changed()
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _LAST_BACKOFF_S)
@@ -140,6 +176,7 @@ class LabVm:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=agent_log,
+                start_new_session=True,  # Ctrl-C is for the host, which stops its agents in order
             )
         self._process = process
         try:
@@ -152,11 +189,22 @@ class LabVm:
             self._process = None
 
     def _heard(self, report: dict[str, object]) -> None:
+        """Take what the agent reports (hyperv.guest.agent.run)."""
+        if "refused" in report:
+            self._refusal = str(report["refused"])
+            self._settled.set()
+            return
         self._endpoint = Endpoint.model_validate(report["endpoint"])
         self._incarnation = str(report["incarnation"])
         self._state, self._message = "running", None
-        self._served.set()
+        self._direct()
         self._changed()
+
+
+def sweep(folder: Path) -> None:
+    """Delete what is left in `folder` of VMs whose removal was cut short."""
+    for condemned in folder.glob(f"{_CONDEMNED}*"):
+        shutil.rmtree(condemned)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

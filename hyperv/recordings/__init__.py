@@ -12,7 +12,7 @@ import gzip
 import json
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 NAMES: Final = ("machine_temperature", "ambient_temperature")
@@ -34,7 +34,7 @@ def load(name: str) -> Recording:
     """Return a recording by name; raises KeyError if there is none of that name."""
     if name not in NAMES:
         raise KeyError(name)
-    folder = files(__package__)
+    folder = Path(__file__).parent
     text = gzip.decompress((folder / f"{name}.csv.gz").read_bytes()).decode()
     rows = [line.split(",") for line in text.splitlines()[1:]]
     anomalies = json.loads((folder / "anomalies.json").read_text())[name]
