@@ -30,8 +30,7 @@ class StreamEndedError(Exception):
 class EventStreams:
     """All open event streams of one application."""
 
-    def __init__(self, registry: CollectorRegistry, heartbeat_s: float = HEARTBEAT_S) -> None:
-        self.heartbeat_s = heartbeat_s
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._closing = asyncio.Event()
         self._open = 0
         self._gauge = Gauge("gaugeway_api_event_streams", "Event streams that are open.", registry=registry)
@@ -58,7 +57,7 @@ class EventStreams:
             response = web.StreamResponse(headers=_HEADERS)
             await response.prepare(request)
             with contextlib.suppress(StreamEndedError, ConnectionError):
-                await feed(EventStream(response, self._closing, self.heartbeat_s))
+                await feed(EventStream(response, self._closing))
         finally:
             self._open -= 1
             self._gauge.dec()
@@ -68,10 +67,9 @@ class EventStreams:
 class EventStream:
     """One client's stream."""
 
-    def __init__(self, response: web.StreamResponse, closing: asyncio.Event, heartbeat_s: float) -> None:
+    def __init__(self, response: web.StreamResponse, closing: asyncio.Event) -> None:
         self._response = response
         self._closing = closing
-        self._heartbeat_s = heartbeat_s
 
     async def send(self, event: str, data: bytes) -> None:
         """Send an event; `data` is JSON on one line. Raises StreamEndedError, ConnectionError."""
@@ -88,9 +86,7 @@ class EventStream:
         closing = asyncio.create_task(self._closing.wait())
         try:
             while True:
-                await asyncio.wait(
-                    {task, closing}, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait({task, closing}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
                 if self._closing.is_set():
                     raise StreamEndedError
                 if task.done():

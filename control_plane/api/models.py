@@ -8,12 +8,14 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from control_plane.api.times import DURATION_PATTERN, moment_ns, size_ms
-from control_plane.model import HostView, NodeView, SensorSpec, SensorStatus, SensorView
+from control_plane.model import MAX_METRICS, HostView, NodeView, SensorSpec, SensorStatus, SensorView
+from hyperv.model import MetricSpec
 from wire.status import SensorAudit, SinkStatus
 
 # The rules of wire.ids, for the document; a test holds them against each other.
 LABEL_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 METRIC_PATTERN: Final = "^[a-z][a-z0-9_]{0,62}$"
+UNIT_PATTERN: Final = "^[!-~]{1,32}$"
 
 MAX_LIVE_SENSORS: Final = 64
 MAX_WINDOWS: Final = 10_000
@@ -31,12 +33,20 @@ class _Query(BaseModel):
 _Label = Annotated[str, Field(json_schema_extra={"pattern": LABEL_PATTERN, "examples": ["press-1"]})]
 
 
+class NewMetric(MetricSpec):
+    """One quantity that a sensor measures: its name, and its UCUM unit (`Cel`, `%`, `kPa`)."""
+
+    name: Annotated[str, Field(json_schema_extra={"pattern": METRIC_PATTERN, "examples": ["temperature"]})]
+    unit: Annotated[str, Field(json_schema_extra={"pattern": UNIT_PATTERN, "examples": ["Cel"]})]
+
+
 class NewSensor(SensorSpec):
     """A sensor as it is asked for; its rules are those of SensorSpec, said in the document too."""
 
     id: _Label
     host: _Label = "lab"
     site: _Label
+    metrics: Annotated[tuple[NewMetric, ...], Field(min_length=1, max_length=MAX_METRICS)]
 
 
 def _check_moment(text: str) -> str:

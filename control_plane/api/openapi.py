@@ -15,6 +15,7 @@ from control_plane.api.problems import (
     INVALID_REQUEST,
     MEDIA_TYPE,
     METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
     UNAUTHORIZED,
     UNSUPPORTED_MEDIA_TYPE,
     Problem,
@@ -63,7 +64,19 @@ def _schemas(routes: Sequence[Route]) -> tuple[_Refs, dict[str, Any]]:
     models: list[tuple[type[BaseModel], _Mode]] = [(model, "validation") for model in taken]
     models += [(model, "serialization") for model in dict.fromkeys([*given, *_ALSO])]
     refs, schema = models_json_schema(models, ref_template=_SCHEMAS + "{model}")
+    _require_discriminators(schema["$defs"])
     return cast("_Refs", refs), schema["$defs"]
+
+
+def _require_discriminators(schemas: dict[str, Any]) -> None:
+    """Say that members of unions must name their kind: pydantic asks for it, but does not say so."""
+    for schema in schemas.values():
+        for of_property in schema.get("properties", {}).values():
+            discriminator = of_property.get("discriminator", {})
+            for ref in discriminator.get("mapping", {}).values():
+                member = schemas[ref.removeprefix(_SCHEMAS)]
+                name = discriminator["propertyName"]
+                member["required"] = sorted({*member.get("required", ()), name})
 
 
 def _operation(route: Route, refs: _Refs) -> dict[str, Any]:
@@ -160,7 +173,7 @@ def _problems(route: Route) -> list[ProblemType]:
     if not route.open:
         kinds.append(UNAUTHORIZED)
     if route.body:
-        kinds += [INVALID_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE]
+        kinds += [INVALID_JSON, REQUEST_TIMEOUT, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE]
     return kinds
 
 

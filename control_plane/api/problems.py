@@ -49,6 +49,9 @@ NO_HISTORY: Final = ProblemType(
 METHOD_NOT_ALLOWED: Final = ProblemType(
     "method-not-allowed", 405, "Method not allowed", "The path exists; the Allow header lists its methods."
 )
+REQUEST_TIMEOUT: Final = ProblemType(
+    "request-timeout", 408, "The body did not come", "A body must have come whole within 20 seconds."
+)
 SENSOR_EXISTS: Final = ProblemType(
     "sensor-exists",
     409,
@@ -167,8 +170,7 @@ class ProblemError(Exception):
             title=self.kind.title,
             status=self.kind.status,
             detail=_printable(self.detail),
-            errors=[FieldError(field=_printable(e.field), rule=_printable(e.rule)) for e in self.errors]
-            or None,
+            errors=errors or None,
         )
         return problem.model_dump_json(exclude_none=True).encode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, TypeVar, get_origin
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from control_plane.api.ports import Principal
 from control_plane.api.problems import (
     INVALID_JSON,
+    REQUEST_TIMEOUT,
     UNSUPPORTED_MEDIA_TYPE,
     FieldError,
     ProblemError,
@@ -18,6 +20,7 @@ from control_plane.api.problems import (
 from control_plane.api.validation import field_errors, is_broken_json
 
 MAX_BODY_BYTES: Final = 64 * 1024
+BODY_S: Final = 20.0
 
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 QUERY: Final = web.RequestKey("query", BaseModel)
@@ -59,10 +62,20 @@ async def read_body(request: web.Request, model: type[M]) -> M:
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise ProblemError(UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding is {encoding}")
-    text = await request.read()
+    text = await _read_bytes(request)
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
         if is_broken_json(error):
             raise ProblemError(INVALID_JSON, error.errors(include_url=False)[0]["msg"]) from error
         raise invalid(field_errors(error, _SOURCE_KINDS)) from error
+
+
+async def _read_bytes(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError as error:
+        raise ProblemError(
+            REQUEST_TIMEOUT, REQUEST_TIMEOUT.meaning, headers={"Connection": "close"}
+        ) from error
