@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.bigquery import BigQueryEmulator, EmulatorProcess
 from tests.support.nats import NatsServer
+from tests.support.stack import Stack
 
 
 @pytest.fixture
@@ -38,3 +39,15 @@ def bigquery_emulator(bigquery_server: EmulatorProcess) -> Iterator[BigQueryEmul
     emulator = BigQueryEmulator(bigquery_server, f"test_{uuid.uuid4().hex[:12]}")
     yield emulator
     emulator.close()
+
+
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running Gaugeway without a demo fleet, for tests that leave it as they found it.
+
+    They add sensors under ids of their own and remove them.
+    """
+    stack = Stack(tmp_path_factory.mktemp("gaugeway"))
+    stack.start()
+    yield stack
+    assert stack.stop() == 0

@@ -54,6 +54,11 @@ class Stack:
 
     def start(self) -> None:
         """Start it and wait for its ready file."""
+        ready = self.begin()
+        wait_for("`gaugeway up` is ready", lambda: self._ready(ready), START_TIMEOUT_S)
+
+    def begin(self) -> Path:
+        """Start it; return its ready file, which it has still to write."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         ready = self.data_dir / "ready.json"
         ready.unlink(missing_ok=True)
@@ -67,7 +72,7 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **self.environment},
             )
-        wait_for("`gaugeway up` is ready", lambda: self._ready(ready), START_TIMEOUT_S)
+        return ready
 
     @property
     def log(self) -> Path:
