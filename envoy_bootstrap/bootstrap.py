@@ -19,6 +19,8 @@ _UNIX_PATH_BYTES: Final = 107  # what sockaddr_un holds
 _WINDOW_BYTES: Final = 65_536  # a stalled stream buffers a window, not the default of 256 MB
 _BREAKER: Final = 100_000  # the default of 1,024 fails a fleet that opens its streams at once
 _MAX_CONNECTIONS: Final = 50_000
+# After a control plane was away: Envoy's default pauses for up to 30 s.
+_XDS_RETRY: Final = {"retry_back_off": {"base_interval": "0.25s", "max_interval": "2s"}}
 _PROTOCOL_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECTIONS_MONITOR: Final = "envoy.resource_monitors.global_downstream_max_connections"
 
@@ -77,7 +79,7 @@ def build_bootstrap(config: BootstrapConfig) -> str:
             "ads_config": {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": _XDS_RETRY}}],
                 "set_node_on_first_message_only": True,
             },
             "cds_config": _over_ads(),
