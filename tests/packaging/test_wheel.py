@@ -47,7 +47,7 @@ def uv(*arguments: object, cwd: Path = ROOT) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of what git knows, so that nothing else can slip in."""
+    """The wheel, built as `make build` does."""
     folder = tmp_path_factory.mktemp("wheel")
     uv("build", "--wheel", "--quiet", "--out-dir", folder)
     (built,) = folder.glob("*.whl")
