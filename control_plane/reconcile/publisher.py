@@ -137,7 +137,6 @@ class Publisher:
         self._revision += 1
         self._cache.publish(key, snapshot, self._revision)
         self._metrics.snapshots.labels(key.role).inc()
-        log.debug("snapshot_published", role=key.role, node=key.node_id, revision=self._revision)
 
     def _refused(self, key: NodeKey, error: InconsistentSnapshotError) -> None:
         self._metrics.refused_snapshots.labels(key.role).inc()

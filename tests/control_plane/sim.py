@@ -1,0 +1,300 @@
+"""A small world for plans: real plan, publisher and ADS cache; nodes, hosts and the store are simulated.
+
+Every node answers when the test says so, so that any order of events can be tried.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from prometheus_client import CollectorRegistry
+
+from control_plane.model import SensorSpec
+from control_plane.reconcile.metrics import ReconcileMetrics
+from control_plane.reconcile.plan import Plan, make_plan
+from control_plane.reconcile.publisher import Publisher
+from control_plane.reconcile.removal import leaving
+from control_plane.reconcile.world import HostState, Memory, World
+from control_plane.resources.model import Snapshot, new_resource, new_snapshot
+from control_plane.resources.worker import WindowPolicy
+from control_plane.store.records import Lease, Sensor, SensorRecord
+from control_plane.xds.cache import Connection, SnapshotCache
+from control_plane.xds.node import Node, NodeKey
+from control_plane.xds.session import Request, Response
+from hyperv.model import Endpoint, VmState
+from wire.gen.gaugeway.config.v1 import config_pb2
+from wire.names import (
+    CLUSTER_TYPE,
+    ENDPOINT_TYPE,
+    ENVOY_ROLE,
+    LEASE_TYPE,
+    POLICY_TYPE,
+    SENSOR_TYPE,
+    WORKER_ROLE,
+    host_cluster,
+)
+
+SHARDS = 2
+HOST = "lab"
+
+
+def spec(sensor_id: str, host: str = HOST) -> SensorSpec:
+    """Return what is asked for of a sensor."""
+    return SensorSpec.model_validate(
+        {
+            "id": sensor_id,
+            "host": host,
+            "site": "hall-3",
+            "metrics": [{"name": "memory_used", "unit": "%"}],
+            "source": {"kind": "machine"},
+        }
+    )
+
+
+def sensor(sensor_id: str, *, removing: bool = False, revision: int = 1, host: str = HOST) -> Sensor:
+    """Return a sensor as it is stored."""
+    return Sensor.of(SensorRecord(spec=spec(sensor_id, host), created_unix_ns=0, removing=removing), revision)
+
+
+def running_vm(stored: Sensor, endpoint: Endpoint) -> VmState:
+    """Return the state of a sensor's VM that serves at `endpoint`."""
+    sensor_id = stored.record.spec.id
+    return VmState(
+        vm_id=f"vm-{sensor_id}",
+        sensor_id=sensor_id,
+        spec_hash=stored.vm_hash,
+        state="running",
+        endpoint=endpoint,
+    )
+
+
+def json_envoy(
+    hosts: Iterable[str], endpoints: Mapping[str, Mapping[str, Endpoint]], gateway_port: int
+) -> Snapshot:
+    """Build an Envoy's snapshot whose endpoints can be read in a test."""
+    resources = []
+    for host in hosts:
+        name = host_cluster(host)
+        resources.append(new_resource(CLUSTER_TYPE, name, name.encode(), ((ENDPOINT_TYPE, name),)))
+        placed = {key: each.version for key, each in sorted(endpoints.get(host, {}).items())}
+        resources.append(new_resource(ENDPOINT_TYPE, name, json.dumps(placed).encode()))
+    return new_snapshot(resources, (CLUSTER_TYPE, ENDPOINT_TYPE))
+
+
+@dataclass
+class SimNode:
+    """An Envoy or a worker: what it runs outlives its streams."""
+
+    key: NodeKey
+    running: dict[str, dict[str, tuple[str, bytes]]] = field(
+        default_factory=dict
+    )  # type, name: version, body
+    connection: Connection | None = None
+    inbox: deque[Response] = field(default_factory=deque)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """What it asks for, in this order."""
+        return (
+            (CLUSTER_TYPE, ENDPOINT_TYPE)
+            if self.key.role == ENVOY_ROLE
+            else (POLICY_TYPE, LEASE_TYPE, SENSOR_TYPE)
+        )
+
+    def endpoints(self) -> dict[str, str]:
+        """Return what an Envoy runs: {sensor: endpoint version}."""
+        return {
+            sensor_id: version
+            for _, body in self.running.get(ENDPOINT_TYPE, {}).values()
+            for sensor_id, version in json.loads(body).items()
+        }
+
+    def assigned(self) -> dict[str, str]:
+        """Return what a worker runs: {sensor: endpoint version}."""
+        bodies = (body for _, body in self.running.get(SENSOR_TYPE, {}).values())
+        messages = map(config_pb2.SensorAssignment.FromString, bodies)
+        return {message.sensor_id: message.endpoint_version for message in messages}
+
+
+class Sim:
+    """Everything; `restart` is a new control plane over the same store."""
+
+    def __init__(self, node_ids: Iterable[str]) -> None:
+        self.sensors: dict[str, Sensor] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.leases: dict[int, Lease] = {}
+        self.host = HostState(reachable=True)
+        self.recent: set[str] = set()
+        self.revision = 0
+        self.nodes = {
+            NodeKey(role, node_id): SimNode(NodeKey(role, node_id))
+            for node_id in node_ids
+            for role in (ENVOY_ROLE, WORKER_ROLE)
+        }
+        self.restart()
+
+    def restart(self) -> None:
+        """Have a new control plane: every stream ends, nothing is remembered but the store."""
+        for node in self.nodes.values():
+            node.connection = None
+            node.inbox.clear()
+        self.cache = SnapshotCache()
+        self.publisher = Publisher(self.cache, json_envoy, ReconcileMetrics(CollectorRegistry()))
+        self.memory = Memory()
+        self.recent |= {lease.owner for lease in self.leases.values()}
+        self.plan: Plan | None = None
+        self.step()
+
+    # --- nodes ------------------------------------------------------------------------------
+    def connect(self, key: NodeKey) -> None:
+        """Open a stream; only the first type is asked for yet, as on a real one."""
+        node = self.nodes[key]
+        node.inbox.clear()
+        node.connection = self.cache.connect(Node(key, {}), 1)
+        if key.role == WORKER_ROLE:
+            self.recent.add(key.node_id)
+        self._ask(node, node.types[0])
+
+    def ask_rest(self, key: NodeKey) -> None:
+        """Ask for the remaining types."""
+        node = self.nodes[key]
+        if node.connection is not None:
+            for type_url in node.types[1:]:
+                if type_url not in node.connection.session.status():
+                    self._ask(node, type_url)
+
+    def disconnect(self, key: NodeKey) -> None:
+        """End the stream."""
+        node = self.nodes[key]
+        if node.connection is not None:
+            self.cache.disconnect(node.connection)
+            node.connection = None
+            node.inbox.clear()
+
+    def answer(self, key: NodeKey) -> bool:
+        """Have a node apply the oldest response that it was sent, and say so; False if there is none."""
+        node = self.nodes[key]
+        if node.connection is None:
+            return False
+        node.inbox.extend(self.cache.take(node.connection))
+        if not node.inbox:
+            return False
+        response = node.inbox.popleft()
+        running = node.running.setdefault(response.type_url, {})
+        for name in response.removed:
+            running.pop(name, None)
+        for resource in response.put:
+            running[resource.name] = resource.version, resource.body
+        self.cache.receive(node.connection, Request(response.type_url, nonce=response.nonce))
+        if response.type_url == CLUSTER_TYPE:
+            self.cache.receive(
+                node.connection, Request(ENDPOINT_TYPE, subscribe=tuple(each.name for each in response.put))
+            )
+        return True
+
+    def _ask(self, node: SimNode, type_url: str) -> None:
+        assert node.connection is not None
+        has = {name: version for name, (version, _) in node.running.get(type_url, {}).items()}
+        # Endpoints are asked for by name: those of the clusters that Envoy has.
+        wanted = ("*",) if type_url != ENDPOINT_TYPE else tuple(node.running.get(CLUSTER_TYPE, {}))
+        self.cache.receive(node.connection, Request(type_url, subscribe=wanted, has=has))
+
+    # --- the host ---------------------------------------------------------------------------
+    def do_host_work(self, next_endpoint: Endpoint) -> str | None:
+        """Do one thing that the plan has the host do; return the sensor whose VM was removed, if one was."""
+        assert self.plan is not None
+        wish = self.plan.wishes[HOST]
+        vms = dict(self.host.vms)
+        for sensor_id in sorted(wish.remove - self.host.removed):
+            vms.pop(sensor_id, None)
+            self.host = replace(self.host, vms=vms, removed=self.host.removed | {sensor_id})
+            return sensor_id
+        for sensor_id, stored in wish.ensure.items():
+            if sensor_id not in vms:
+                vms[sensor_id] = running_vm(stored, next_endpoint)
+                self.host = replace(self.host, vms=vms)
+                break
+        return None
+
+    def move(self, sensor_id: str, endpoint: Endpoint) -> None:
+        """Have a VM serve elsewhere."""
+        vms = dict(self.host.vms)
+        vms[sensor_id] = vms[sensor_id].model_copy(update={"endpoint": endpoint})
+        self.host = replace(self.host, vms=vms)
+
+    # --- the control plane ------------------------------------------------------------------
+    def world(self) -> World:
+        """Return the picture."""
+        nodes = {node.key: node for node in self.cache.nodes()}
+        out = leaving(self.sensors)
+        return World(
+            shards=SHARDS,
+            sensors=dict(self.sensors),
+            endpoints=dict(self.endpoints),
+            leases=dict(self.leases),
+            policy=WindowPolicy(),
+            hosts={HOST: self.host},
+            envoys={
+                key.node_id: self.publisher.envoy(node, [HOST])
+                for key, node in nodes.items()
+                if key.role == ENVOY_ROLE
+            },
+            workers={
+                key.node_id: self.publisher.worker(node, out)
+                for key, node in nodes.items()
+                if key.role == WORKER_ROLE
+            },
+            recent=frozenset(self.recent),
+        )
+
+    def step(self) -> Plan:
+        """Make a plan and publish it."""
+        world = self.world()
+        plan = make_plan(world, self.memory)
+        self.plan, self.memory = plan, plan.memory
+        self.publisher.publish(plan, world.envoys)
+        removed = self.host.removed & plan.wishes[HOST].remove
+        self.host = replace(self.host, removed=removed)
+        return plan
+
+    def write(self) -> None:
+        """Write down what the last plan found out."""
+        assert self.plan is not None
+        for claim in self.plan.claims:
+            lease = self.leases.get(claim.shard)
+            if (0 if lease is None else lease.revision) == claim.last:
+                self.revision += 1
+                self.leases[claim.shard] = Lease(claim.owner, claim.generation, self.revision)
+        self.endpoints.update((key, each) for key, each in self.plan.learnt.items() if key in self.sensors)
+        for sensor_id in self.plan.forget:
+            self.endpoints.pop(sensor_id, None)
+            self.sensors.pop(sensor_id, None)
+
+    def add(self, sensor_id: str) -> None:
+        """Ask for a sensor."""
+        self.revision += 1
+        self.sensors[sensor_id] = sensor(sensor_id, revision=self.revision)
+
+    def remove(self, sensor_id: str) -> None:
+        """Ask for a sensor to go."""
+        self.revision += 1
+        self.sensors[sensor_id] = sensor(sensor_id, removing=True, revision=self.revision)
+
+    # --- judging ----------------------------------------------------------------------------
+    def node(self, role: str, node_id: str) -> SimNode:
+        """Return a node."""
+        return self.nodes[NodeKey(role, node_id)]
+
+    def may_stream(self, sensor_id: str) -> list[str]:
+        """Return the workers that run a sensor, but for those that lost its shard while they were away."""
+        owners = {lease.owner for lease in self.leases.values()}
+        return [
+            node.key.node_id
+            for node in self.nodes.values()
+            if node.key.role == WORKER_ROLE
+            and sensor_id in node.assigned()
+            and (node.connection is not None or node.key.node_id in owners)
+        ]
