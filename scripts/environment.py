@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def synchronise(uv_path: Path) -> None:
 
 
 def uv_environment() -> dict[str, str]:
-    """Return the environment for uv: a cache that can be written, and copies where links cannot be."""
+    """Return the environment for uv: its cache, its certificates, copies where links cannot be."""
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -81,6 +82,8 @@ def uv_environment() -> dict[str, str]:
         cache = TOOLS / "uv-cache"
         cache.mkdir(parents=True, exist_ok=True)
         environment["UV_CACHE_DIR"] = str(cache)
+    if ssl.create_default_context().get_ca_certs():
+        environment.setdefault("UV_SYSTEM_CERTS", "1")  # as pip does: a company's own authority is there
     if cache.stat().st_dev != ROOT.stat().st_dev:
         environment.setdefault("UV_LINK_MODE", "copy")
     return environment
@@ -95,7 +98,15 @@ def uv() -> Path:
     say(f"bringing uv {UV_VERSION} into .tools ...")
     shutil.rmtree(folder, ignore_errors=True)
     requirement = f"uv=={UV_VERSION}"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--root-user-action=ignore",
+    ]
     if _has("ensurepip"):
         run([sys.executable, "-m", "venv", folder])
         run([folder / "bin" / "python", *pip[1:], requirement])
