@@ -76,7 +76,7 @@ def dead_letters_subject(sink: str) -> str:
 SENSORS_BUCKET = "gw_sensors"  # key: sensor id
 HOSTS_BUCKET = "gw_hosts"  # key: host id
 CURSORS_BUCKET = "gw_cursors"  # key: <sink>.<readings|windows>.<shard>
-SETTINGS_BUCKET = "gw_settings"  # key: shards, policy, generation.<shard>
+SETTINGS_BUCKET = "gw_settings"  # key: shards, policy, generation.<shard>, lease.<shard>, endpoint.<sensor>
 
 APPEND_ID_HEADER = "Gw-Append-Id"  # hex of the record's append_id, to settle an ambiguous append
 
