@@ -68,7 +68,7 @@ async def read_body(request: web.Request, model: type[M]) -> M:
     except ValidationError as error:
         if is_broken_json(error):
             raise ProblemError(INVALID_JSON, error.errors(include_url=False)[0]["msg"]) from error
-        raise invalid(field_errors(error, _SOURCE_KINDS)) from error
+        raise invalid(field_errors(error, model.model_fields, _SOURCE_KINDS)) from error
 
 
 async def _read_bytes(request: web.Request) -> bytes:

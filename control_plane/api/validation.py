@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -25,27 +25,32 @@ def is_broken_json(error: ValidationError) -> bool:
     return any(problem["type"] == "json_invalid" for problem in error.errors(include_url=False))
 
 
-def field_errors(error: ValidationError, tags: Sequence[str] = ()) -> list[FieldError]:
+def field_errors(
+    error: ValidationError, fields: Collection[str] = (), tags: Collection[str] = ()
+) -> list[FieldError]:
     """Return the fields and the rules that they break, at most MAX_ERRORS.
-
-    A rule whose context has `field` is about that one, whatever pydantic calls it.
 
     Args:
         error: What pydantic raised.
+        fields: Names of the model's fields. A rule over several of them has no location;
+            it is about the one that its sentence begins with.
         tags: Names of union members, which pydantic puts into locations.
     """
     found = []
     for problem in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
-        context = problem.get("ctx", {})
-        named = context.get("field")
-        field = str(named) if named else field_name(problem["loc"], tags)
         template = _RULES.get(problem["type"])
-        rule = template.format(**context) if template else problem["msg"]
-        found.append(FieldError(field=field, rule=_in_our_words(rule)))
+        rule = (
+            template.format(**problem["ctx"]) if template and "ctx" in problem else template or problem["msg"]
+        )
+        field, rule = field_name(problem["loc"], tags), _in_our_words(rule)
+        first, _, rest = rule.partition(" ")
+        if not problem["loc"] and first.rstrip(":") in fields:
+            field, rule = first.rstrip(":"), rest
+        found.append(FieldError(field=field, rule=rule))
     return found
 
 
-def field_name(location: Sequence[int | str], tags: Sequence[str] = ()) -> str:
+def field_name(location: Sequence[int | str], tags: Collection[str] = ()) -> str:
     """Return a location as people write it: `metrics[0].name`; `body` if it is the whole."""
     name = ""
     for part in location:

@@ -48,7 +48,7 @@ class MemoryHistory:
             {"size_ms": size_ms, "since": since_unix_ns, "until": until_unix_ns, "limit": limit}
         )
         size_ns = size_ms * 1_000_000
-        starts = range(-(-since_unix_ns // size_ns) * size_ns, until_unix_ns, size_ns)
+        starts = range(-(-since_unix_ns // size_ns) * size_ns, until_unix_ns - size_ns + 1, size_ns)
         return [self._row(sensor_id, metric, size_ms, start) for start in starts[-limit:]]
 
     @staticmethod

@@ -85,6 +85,18 @@ async def test_what_people_do_is_audited(api: Api) -> None:
             "source.interval_ms",
             "than or equal to 10",
         ),
+        ({"source": {"kind": "machine"}}, "metrics", "of a machine must be among cpu_temperature"),
+        (
+            {"source": {"kind": "machine"}, "metrics": [{"name": "cpu_load", "unit": "Cel"}]},
+            "metrics",
+            "the unit of cpu_load must be '%', not 'Cel'",
+        ),
+        (
+            {"metrics": [{"name": n, "unit": "K"} for n in "ab"]},
+            "metrics",
+            "must be exactly one for a source",
+        ),
+        ({"metrics": [{"name": "a", "unit": "K"}] * 2}, "metrics", "twice: a"),
         ({"source": {}}, "source", "must have a 'kind'"),
         ({"flush_ms": "200"}, "flush_ms", "must be a valid integer"),
         ({"flush_ms": True}, "flush_ms", "must be a valid integer"),
