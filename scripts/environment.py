@@ -20,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UV_VERSION = "0.13.9"
+UV = f"uv=={UV_VERSION}"
+PIP_INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore")
 TOOLS = ROOT / ".tools"
 ENVIRONMENT = ROOT / ".venv"
 STAMP = ENVIRONMENT / "made-from"
@@ -97,35 +99,28 @@ def uv() -> Path:
         return binary
     say(f"bringing uv {UV_VERSION} into .tools ...")
     shutil.rmtree(folder, ignore_errors=True)
-    requirement = f"uv=={UV_VERSION}"
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--root-user-action=ignore",
-    ]
     if _has("ensurepip"):
-        run([sys.executable, "-m", "venv", folder])
-        run([folder / "bin" / "python", *pip[1:], requirement])
+        _into_venv(folder)
     elif _has("pip"):
-        run([*pip, "--target", folder, requirement])
-    elif shutil.which("uv"):
-        return Path(str(shutil.which("uv")))
+        run([sys.executable, *PIP_INSTALL, "--target", folder, UV])
+    elif found := shutil.which("uv"):
+        return Path(found)
     elif os.geteuid() == 0 and shutil.which("apt-get"):
         say("this Python has neither venv nor pip: installing Debian's python3-venv ...")
         run(["apt-get", "update", "-qq"])
         run(["apt-get", "install", "-y", "-qq", "python3-venv"])
-        run([sys.executable, "-m", "venv", folder])
-        run([folder / "bin" / "python", *pip[1:], requirement])
+        _into_venv(folder)
     else:
         raise SetupError(
             f"{sys.executable} has neither venv nor pip: install them (Debian, Ubuntu: apt-get install "
             "python3-venv), or install uv"
         )
     return binary
+
+
+def _into_venv(folder: Path) -> None:
+    run([sys.executable, "-m", "venv", folder])
+    run([folder / "bin" / "python", *PIP_INSTALL, UV])
 
 
 def run(command: list[str | Path], environment: dict[str, str] | None = None) -> None:
