@@ -42,3 +42,10 @@ async def test_the_api_keeps_its_document(api: Api, tmp_path: Path) -> None:
     """Schemathesis finds no server error, and nothing that the document does not say."""
     await api.call("POST", "/v1/sensors", json=PRESS)
     await asyncio.to_thread(check_against_document, api.url, api.token, tmp_path)
+
+
+def test_every_problem_is_in_the_documentation() -> None:
+    """docs/api.md lists each type with its status and title."""
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    for kind in PROBLEMS.values():
+        assert f"| `{kind.path}` | {kind.status} | {kind.title} |" in text
