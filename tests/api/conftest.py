@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster, blockbuster_ctx
 
 from tests.api.server import Api, serving
 
 
 @pytest.fixture(autouse=True)
-def _nothing_blocks() -> Iterator[None]:
+def nothing_blocks() -> Iterator[BlockBuster]:
     """Fail what blocks the event loop inside the API."""
-    with blockbuster_ctx("control_plane.api"):
-        yield
+    with blockbuster_ctx("control_plane.api") as blocked:
+        yield blocked
 
 
 @pytest.fixture

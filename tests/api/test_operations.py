@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from blockbuster import BlockBuster
 
 from control_plane.api import requests
 from control_plane.api.problems import PROBLEMS
@@ -140,8 +141,11 @@ async def test_a_query_where_none_is_known(api: Api) -> None:
     assert body["errors"] == [{"field": "status", "rule": "is not known here"}]
 
 
-async def test_a_defect_is_said_without_its_details(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_defect_is_said_without_its_details(
+    api: Api, monkeypatch: pytest.MonkeyPatch, nothing_blocks: BlockBuster
+) -> None:
     """The client gets a reference; the words are for the log."""
+    nothing_blocks.deactivate()  # a traceback in the log shows lines of source files
 
     def broken() -> None:
         raise RuntimeError("secret")
