@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ext_proc.sinks.warehouse.query import connect_views
-
 from tests.e2e.oracle import Reading, WindowKey, differences, windows_of
 from tests.support.stack import Stack
 
