@@ -40,12 +40,11 @@ async def points(page: Page) -> int:
 
 async def test_a_sensor_added_by_api_appears_and_its_chart_moves(stack: Stack) -> None:
     """Nothing is reloaded: the row comes, turns live, and the chart of its windows grows."""
-    token = Path(stack.info["token_file"]).read_text().strip()
     async with chromium() as browser:
         page = await browser.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        await page.goto(f"{stack.info['api_url']}/#token={token}")
+        await page.goto(f"{stack.info['api_url']}/#token={stack.token()}")
         await expect(page.locator("#fleet-empty")).to_be_visible(timeout=PATIENCE_MS)
 
         await asyncio.to_thread(stack.api, "POST", "/v1/sensors", SENSOR)

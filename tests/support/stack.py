@@ -104,8 +104,12 @@ class Stack:
 
     def api(self, method: str, path: str, body: object = None) -> Any:
         """Call the API; return its JSON. Raises ApiError on 4xx and 5xx."""
-        token = Path(self.info["token_file"]).read_text().strip()
-        return self._request(self.info["api_url"] + path, method, body, {"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        return self._request(self.info["api_url"] + path, method, body, headers)
+
+    def token(self) -> str:
+        """Return the operator's token."""
+        return Path(self.info["token_file"]).read_text().strip()
 
     def lab(self, method: str, path: str, body: object = None) -> Any:
         """Call the built-in lab host, as its operator would."""
