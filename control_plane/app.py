@@ -25,7 +25,7 @@ from control_plane.observe.live_windows import LiveWindowsFeed
 from control_plane.reconcile.host_keeper import HostDriver
 from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.publisher import EnvoyBuilder, Publisher
-from control_plane.reconcile.reconciler import GRACE_S, Reconciler
+from control_plane.reconcile.reconciler import Reconciler
 from control_plane.store.accounts import sqlite_accounts
 from control_plane.store.connection import Connection, nats_connection
 from control_plane.store.desired import DesiredState
@@ -99,11 +99,7 @@ class Core:
 
 @contextlib.asynccontextmanager
 async def running_core(
-    config: ControlPlaneConfig,
-    connection: Connection,
-    loading: Awaitable[EnvoyBuilder],
-    *,
-    grace_s: float = GRACE_S,
+    config: ControlPlaneConfig, connection: Connection, loading: Awaitable[EnvoyBuilder]
 ) -> AsyncIterator[Core]:
     """Return the control plane without its API, its first plan made. Raises ShardsChangedError."""
     changes, board, cache, registry = Changes(), StatusBoard(), SnapshotCache(), CollectorRegistry()
@@ -122,7 +118,7 @@ async def running_core(
             shards=config.shards,
             new_driver=_new_driver,
             stepped=changes.note,
-            grace_s=grace_s,
+            grace_s=config.worker_grace_s,
         )
         on_change.append(reconciler.wake)
         reconciler.step()

@@ -47,6 +47,7 @@ class ControlPlaneConfig(_Value):
         xds_port: Its port; 0: chosen by the system.
         shards: How many slices the fleet has. Fixed at installation.
         hosts: Hypervisor hosts, written to the desired state at start.
+        worker_grace_s: A worker that is away for less keeps its shards.
         advertise: What /v1/status shows under `urls`.
     """
 
@@ -59,6 +60,7 @@ class ControlPlaneConfig(_Value):
     xds_port: Port = 0
     shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] = 2
     hosts: tuple[HostConfig, ...] = ()
+    worker_grace_s: Annotated[float, Field(gt=0)] = 10.0
     advertise: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("hosts")

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from control_plane.reconcile.absence import Absences
 from control_plane.reconcile.host_keeper import HostDriver, HostKeeper
 from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.plan import Plan, make_plan
@@ -28,7 +29,6 @@ from wire.names import ENVOY_ROLE, WORKER_ROLE
 
 log = structlog.get_logger(__name__)
 
-GRACE_S: Final = 10.0  # a worker that is back within it keeps its shards
 FORGET_S: Final = 3600.0  # a node that is away for longer is gone, unless it owns a shard
 TICK_S: Final = 1.0  # time passes also when nothing happens
 MAX_PACE_S: Final = 0.05
@@ -54,7 +54,7 @@ class Reconciler:
         shards: int,
         new_driver: NewDriver,
         stepped: Callable[[], None],
-        grace_s: float = GRACE_S,
+        grace_s: float,
     ) -> None:
         self.plan: Plan | None = None
         self.world: World | None = None
@@ -71,7 +71,7 @@ class Reconciler:
         self._memory = Memory()
         self._wake = asyncio.Event()
         self._began_s = asyncio.get_running_loop().time()
-        self._seen_s: dict[NodeKey, float] = {}  # when a node was last connected
+        self._absences = Absences()
         self._crash: BaseException | None = None
 
     def wake(self) -> None:
@@ -81,25 +81,35 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile until cancelled; raises what nothing here foresaw."""
         watching = asyncio.create_task(self._watch_nodes(), name="watch nodes")
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                began = asyncio.get_running_loop().time()
+                began = loop.time()
                 self._wake.clear()
                 self.step()
-                spent = asyncio.get_running_loop().time() - began
-                await asyncio.sleep(min(spent, MAX_PACE_S))  # half of a core at most
-                await self._pause(watching)
+                await asyncio.sleep(min(loop.time() - began, MAX_PACE_S))  # half of a core at most
+                await self._something_due(watching)
         finally:
             await self._stop(watching)
 
-    async def _pause(self, watching: asyncio.Task[None]) -> None:
-        if self._crash is not None:
-            raise self._crash
-        if watching.done():
-            watching.result()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TICK_S):
-                await self._wake.wait()
+    async def _something_due(self, watching: asyncio.Task[None]) -> None:
+        """Wait until something changed, or time alone may change the plan."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
+            if self._crash is not None:
+                raise self._crash
+            if watching.done():
+                watching.result()
+            if self._wake.is_set() or self._somebody_is_away():
+                return
+            self._on_step()  # what was heard grows old
+
+    def _somebody_is_away(self) -> bool:
+        nodes = {node.key: node.connected_since_unix_ns is not None for node in self._cache.nodes()}
+        owners = {NodeKey(WORKER_ROLE, lease.owner) for lease in self._desired.leases.values()}
+        return not all(nodes.values()) or not owners <= nodes.keys()
 
     async def _stop(self, watching: asyncio.Task[None]) -> None:
         tasks = [watching, *(task for _, _, task in self._keepers.values())]
@@ -156,27 +166,21 @@ class Reconciler:
 
     def _nodes(self, now_s: float) -> Mapping[NodeKey, NodeStatus]:
         """Return every node but those that are gone for good."""
+        nodes = {node.key: node for node in self._cache.nodes()}
+        connected = {key for key, node in nodes.items() if node.connected_since_unix_ns is not None}
+        self._absences.look(nodes, connected, now_s)
         owners = {lease.owner for lease in self._desired.leases.values()}
-        nodes = {}
-        for node in self._cache.nodes():
-            if node.connected_since_unix_ns is not None:
-                self._seen_s[node.key] = now_s
-            away_s = now_s - self._seen_s.setdefault(node.key, now_s)
-            if away_s > FORGET_S and node.key.node_id not in owners:
-                log.info("node_forgotten", role=node.key.role, node=node.key.node_id)
-                self._publisher.forget(node.key)
-                del self._seen_s[node.key]
-            else:
-                nodes[node.key] = node
+        for key in list(nodes):
+            if self._absences.away_s(key, now_s) > FORGET_S and key.node_id not in owners:
+                log.info("node_forgotten", role=key.role, node=key.node_id)
+                self._publisher.forget(key)
+                del nodes[key]
         return nodes
 
     def _recent(self, nodes: Mapping[NodeKey, NodeStatus], now_s: float) -> frozenset[str]:
         """Return the workers that are connected or were a moment ago; at first every owner of a shard."""
-        recent = {
-            key.node_id
-            for key in nodes
-            if key.role == WORKER_ROLE and now_s - self._seen_s[key] < self._grace_s
-        }
+        workers = [key for key in nodes if key.role == WORKER_ROLE]
+        recent = {key.node_id for key in workers if self._absences.away_s(key, now_s) < self._grace_s}
         if now_s - self._began_s < self._grace_s:
             recent |= {lease.owner for lease in self._desired.leases.values()}
         return frozenset(recent)

@@ -33,6 +33,7 @@ class Mirror:
         self._entries: dict[str, Entry] = {}
         self._loading: dict[str, Entry] | None = None
         self._written: dict[str, Entry] = {}  # by us, since the load began
+        self._heard = 0  # the watch has said everything up to this revision
 
     def get(self, key: str) -> Entry | None:
         """Return a key's entry, None if it is not there."""
@@ -53,8 +54,9 @@ class Mirror:
         before, written = self._entries, self._written
         self._entries = self._loading or {}
         self._loading, self._written = None, {}
+        self._heard = max((entry.revision for entry in self._entries.values()), default=0)
         for key, entry in written.items():
-            self._take(key, entry)
+            self._take_ours(key, entry)
         # What was deleted before the load can be forgotten; of our own deletions the watch will speak yet.
         self._entries = {
             key: entry
@@ -72,6 +74,7 @@ class Mirror:
         if self._loading is not None:
             self._loading[key] = entry
             return set()
+        self._heard = max(self._heard, revision)
         changed = self._take(key, entry)
         if value is None and self._entries[key].value is None:
             del self._entries[key]  # nothing older can come any more
@@ -82,12 +85,14 @@ class Mirror:
 
         The revision of a deletion may be a lower bound of its own, above that of what was deleted.
         """
-        if value is None and key not in self._entries:
-            return set()  # the watch was quicker
         entry = Entry(value, revision)
         if self._loading is not None:
             self._written[key] = entry
-        return self._take(key, entry)
+        return self._take_ours(key, entry)
+
+    def _take_ours(self, key: str, entry: Entry) -> set[str]:
+        quicker = key not in self._entries if entry.value is None else entry.revision <= self._heard
+        return set() if quicker else self._take(key, entry)  # what the watch said is newer, or the same
 
     def _take(self, key: str, entry: Entry) -> set[str]:
         known = self._entries.get(key)

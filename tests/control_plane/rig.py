@@ -71,6 +71,7 @@ class Plant:
     lab: Process = field(default_factory=lambda: Process("lab"))
     worker: Process = field(default_factory=lambda: Process("worker"))
     envoy: RealEnvoy | None = None
+    grace_s: float = 10.0
     host_url: str = ""  # in place of the lab's own
 
     def config(self) -> ControlPlaneConfig:
@@ -83,6 +84,7 @@ class Plant:
             token_file=self.folder / "token",
             xds_port=xds_port,
             shards=SHARDS,
+            worker_grace_s=self.grace_s,
             hosts=(HostConfig(id="lab", url=url),),
         )
 
@@ -96,10 +98,10 @@ class Plant:
         config = LabHostConfig(host_id="lab", data_dir=self.folder / "lab", port=port)
         await self.lab.start(lambda ready: lab_app.serve(config, ready))
 
-    async def start_envoy(self) -> None:
+    async def start_envoy(self, node_id: str = NODE.node_id) -> None:
         """Start Envoy; its gateway listens when this returns."""
         xds_port = int(str(self.control.info["xds_address"]).rpartition(":")[2])
-        self.envoy = RealEnvoy(self.folder / "envoy", self.folder / "worker.sock", xds_port)
+        self.envoy = RealEnvoy(self.folder / "envoy", self.folder / "worker.sock", xds_port, node_id=node_id)
         await self.envoy.start()
         await self.envoy.gateway_url()
 
@@ -107,7 +109,7 @@ class Plant:
         """Start the worker beside Envoy."""
         assert self.envoy is not None
         config = WorkerConfig(
-            node_id=NODE.node_id,
+            node_id=self.envoy.node_id,
             xds_address=str(self.control.info["xds_address"]),
             nats_url=self.nats.url,
             gateway_url=await self.envoy.gateway_url(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.store.mirror import Entry, Mirror
@@ -67,6 +67,7 @@ class Model:
         return {key: Entry(value, revision) for key, (value, revision) in everything if value is not None}
 
 
+@settings(max_examples=500, deadline=None)
 @given(events=EVENTS)
 def test_a_mirror_becomes_the_bucket(events: list[tuple[str, str]]) -> None:
     """Whatever the order of writes, deliveries, late acknowledgements and new loads."""

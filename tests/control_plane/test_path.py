@@ -185,3 +185,25 @@ async def test_what_cannot_start_says_why(tmp_path: Path, nats_server: NatsServe
                 update = {"xds_port": 0, field: port}
                 with pytest.raises(OSError, match=f"{what} cannot listen on 127.0.0.1:{port}"):
                     await serve(whole.config().model_copy(update=update), lambda _: None)
+
+
+async def test_shards_of_a_worker_that_is_gone_move(tmp_path: Path, nats_server: NatsServer) -> None:
+    """After the grace another node's worker owns them, and its stream goes on from the journal's cursor."""
+    async with plant(tmp_path, nats_server) as whole:
+        whole.grace_s = 0.5
+        await whole.start_all()
+        before = await add(whole, "press-1")
+        await whole.worker.stop()
+        assert whole.envoy is not None
+        await whole.envoy.stop()
+        await whole.start_envoy("envoy-2")
+        await whole.start_worker()
+
+        async def moved() -> bool:
+            view = await whole.sensor("press-1")
+            return view is not None and view["node"] == "envoy-2" and view["status"] == "live"
+
+        await eventually("press-1 is live on envoy-2", moved)
+        after = await whole.reaches("press-1", "live")
+        assert after["stream"]["epoch"] == before["stream"]["epoch"]
+        assert after["stream"]["accepted_seq"] >= before["stream"]["committed_seq"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.reconcile.absence import Absences
 from control_plane.reconcile.leases import LeaseClaim, due_claims, rendezvous
 from control_plane.reconcile.plan import make_plan
 from control_plane.reconcile.world import EnvoyState, HostState, Memory, WorkerState, World
@@ -67,6 +68,18 @@ def test_an_owner_that_is_away_keeps_its_shards_for_a_while() -> None:
     assert due_claims(1, leases, ["node-2"], {"node-1", "node-2"}) == ()
     assert due_claims(1, leases, ["node-2"], {"node-2"}) == (LeaseClaim(0, "node-2", 4, 9),)
     assert due_claims(1, leases, [], set()) == ()
+
+
+def test_an_absence_begins_when_it_is_seen() -> None:
+    """However long ago the last look was; a node that is back is not away."""
+    absences, key = Absences(), NodeKey(WORKER_ROLE, "node-1")
+    absences.look({key}, {key}, 0.0)
+    absences.look({key}, (), 1000.0)
+    assert absences.away_s(key, 1003.0) == 3.0
+    absences.look({key}, (), 1005.0)
+    assert absences.away_s(key, 1010.0) == 10.0
+    absences.look({key}, {key}, 1011.0)
+    assert absences.away_s(key, 1012.0) == 0.0
 
 
 # --- placement ----------------------------------------------------------------------------------

@@ -156,12 +156,13 @@ class RealEnvoy:
     xds_port: int
     process: asyncio.subprocess.Process | None = None
     admin_url: str = ""
+    node_id: str = NODE.node_id
 
     async def start(self) -> None:
         """Start it and wait for its admin interface."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = BootstrapConfig(
-            node_id=NODE.node_id,
+            node_id=self.node_id,
             xds_host="127.0.0.1",
             xds_port=self.xds_port,
             ext_proc_socket=str(self.socket),
