@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -49,36 +49,39 @@ class AdminClient:
 
     async def listeners(self) -> dict[str, str]:
         """Return the bound address of each active listener: `{name: "host:port"}`."""
-        answer = await self._json("/listeners?format=json")
-        return {each["name"]: _address(each["local_address"]) for each in answer.get("listener_statuses", [])}
+        found = await self._list("/listeners", {"format": "json"}, "listener_statuses")
+        return {each["name"]: _address(each["local_address"]) for each in found}
 
     async def clusters(self) -> list[dict[str, Any]]:
         """Return Envoy's ClusterStatus messages as JSON, endpoints and their stats included.
 
         About 0.8 KB an endpoint: ask every 30 s, not more, of a large fleet.
         """
-        answer = await self._json("/clusters?format=json")
-        return cast("list[dict[str, Any]]", answer.get("cluster_statuses", []))
+        return await self._list("/clusters", {"format": "json"}, "cluster_statuses")
 
     async def stats(self, name_pattern: str | None = None) -> dict[str, int]:
         """Return counters and gauges by name; `name_pattern` is a regular expression on the name."""
         query = {"format": "json", "type": "All"} | ({"filter": name_pattern} if name_pattern else {})
-        answer = await self._json("/stats", query)
-        return {each["name"]: each["value"] for each in answer["stats"] if isinstance(each.get("value"), int)}
+        found = await self._list("/stats", query, "stats")
+        return {each["name"]: each["value"] for each in found if isinstance(each.get("value"), int)}
 
     async def config_dump(self, *, endpoints: bool = False) -> list[dict[str, Any]]:
         """Return what Envoy runs and what it refused, one dump a resource type; EDS only if asked for."""
-        answer = await self._json("/config_dump", {"include_eds": ""} if endpoints else {})
-        return cast("list[dict[str, Any]]", answer["configs"])
+        return await self._list("/config_dump", {"include_eds": ""} if endpoints else {}, "configs")
 
-    async def _json(self, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
+    async def _list(self, path: str, query: dict[str, str], field: str) -> list[dict[str, Any]]:
+        """Return a list of objects that an answer in JSON holds; Envoy leaves an empty one out."""
         status, text = await self._get(path, query)
         if status != 200:
             raise AdminError(f"{self._url}{path} answered {status}: {text[:200]}")
         try:
-            return cast("dict[str, Any]", json.loads(text))
+            answer = json.loads(text)
         except ValueError as error:
             raise AdminError(f"{self._url}{path} answered no JSON: {error}") from error
+        found = answer.get(field, []) if isinstance(answer, dict) else None
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise AdminError(f"{self._url}{path} answered JSON without a list {field!r}: {text[:200]}")
+        return found
 
     async def _get(self, path: str, query: dict[str, str] | None = None) -> tuple[int, str]:
         if self._session is None:
