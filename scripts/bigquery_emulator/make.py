@@ -2,7 +2,7 @@
 
     python scripts/bigquery_emulator/make.py
 
-Needs uv and the Python package index, nothing else: DuckDB's extensions come
+Needs the Python package index, nothing else: DuckDB's extensions come
 as wheels and are installed into a home of the environment's own, so nothing
 is written to the user's. Does nothing when the environment is up to date.
 
@@ -17,7 +17,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -25,13 +24,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))
+from environment import SetupError, uv, uv_environment  # noqa: E402 - a script beside this folder
+
 ENVIRONMENT = ROOT / ".venvs" / "bigquery-emulator"
 EXTENSIONS = {"local-bigquery": ("ducklake", "icu", "spatial"), "bqemulator": ("spatial",)}
 STRICT_PYTHON = "3.13"  # the only one that local-bigquery supports
-
-
-class SetupError(RuntimeError):
-    """The environment cannot be made; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +51,6 @@ class Choice:
         return f"{self.emulator} {digest.hexdigest()}"
 
 
-def uv() -> str:
-    """Return the uv to use: $UV, the checkout's own, else the one on PATH. Raises SetupError."""
-    own = sorted(map(str, (ROOT / ".tools").glob("*/bin/uv")))
-    found = os.environ.get("UV") or (own[-1] if own else shutil.which("uv"))
-    if found is None:
-        raise SetupError("uv is missing: install it, or run `make test`, which brings it")
-    return found
-
-
 def python_for_strict() -> Path | None:
     """Return a Python 3.13 of this machine, where there is one."""
     found = subprocess.run(
@@ -69,6 +58,7 @@ def python_for_strict() -> Path | None:
         capture_output=True,
         text=True,
         check=False,
+        env=uv_environment(),
     )
     if found.returncode == 0:
         return Path(found.stdout.strip())
@@ -99,7 +89,9 @@ def make(choice: Choice) -> None:
 
 def run(command: list[str | Path], environment: dict[str, str] | None = None) -> None:
     """Run `command`. Raises SetupError with what it said."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment or uv_environment()
+    )
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip()
         raise SetupError(f"{' '.join(map(str, command))} failed with {done.returncode}: {said}")
