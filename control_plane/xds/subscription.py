@@ -168,13 +168,25 @@ class Subscription:
     def unsettled(self) -> dict[str, str]:
         """Return what the client may run without stating it: by name, the version sent last.
 
+        ABSENT where even its stating that version proves nothing.
+
         Envoy applies the good part of a response that it refuses, and states
         none of it when it connects anew; a worker may be applying still.
         """
         names = {name for sent in self._in_flight for name in sent.versions}
         names.update(name for name, version in self.sent.items() if version == UNSTATED)
-        names.update(self.rejected, self._partial)
-        return {name: self.sent.get(name, ABSENT) for name in names}
+        names.update(self.rejected, self._partial, self._alone)
+        return {name: ABSENT if self._in_doubt(name) else self.sent.get(name, ABSENT) for name in names}
+
+    def _in_doubt(self, name: str) -> bool:
+        """Whether the client may run another version than that sent last, and yet state that one.
+
+        So it is when a version in between came in a response that it refused for
+        others: it runs it, and states the one before, which may be sent again by now.
+        """
+        newest = self.sent.get(name, ABSENT)
+        between = (sent.versions.get(name, newest) != newest for sent in self._in_flight)
+        return name in self._partial or name in self._alone or any(between)
 
     def runs(self, name: str, version: str | None) -> bool:
         """Whether the client is known to run this version of a resource; None: known to run none of it."""
