@@ -19,7 +19,7 @@ from hyperv.lab.app import LabHostConfig
 from hyperv.model import MachineSource, MetricSpec, ReplaySource, VmSpec
 from wire.frames import FrameSplitter
 from wire.gen.gaugeway.readings.v1 import readings_pb2
-from wire.ids import format_after, format_epoch
+from wire.ids import format_after
 from wire.names import STREAM_PATH
 
 WAIT_S = 20.0
@@ -257,8 +257,3 @@ class LabProcess:
         assert self.process is not None
         self.process.kill()
         await self.process.wait()
-
-
-def epoch_text(epoch: int) -> str:
-    """Return an epoch as file names have it."""
-    return format_epoch(epoch)

@@ -183,6 +183,7 @@ def test_a_rolled_back_spool_begins_a_new_epoch_for_who_knows_more(tmp_path: Pat
     spool.begin_epoch()
     assert spool.epoch != old
     assert spool.captured == 150
+    assert not spool.told(1), "nobody knows a number of the new epoch"
     assert stale.ended
     assert stale.read() is None
     assert values(read_all(spool.reader(0))) == [float(seq) for seq in range(1001, 1101)]
