@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperv.guest.capture import MachineCapture, ReplayCapture, make_capture
@@ -62,9 +62,10 @@ def test_a_replay_goes_on_after_a_restart() -> None:
     assert brief(replay(captured=13, start=50 * S).due(50 * S)) == [(50 * S, 4)]
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(st.integers(0, 20 * S), max_size=40),
-    speed=st.sampled_from([0.5, 1.0, 100.0, 333.3, 1e6]),
+    speed=st.sampled_from([0.5, 1.0, 100.0, 333.3, 20_000.0]),
     restarts=st.sets(st.integers(0, 40)),
 )
 def test_whenever_it_is_asked_a_replay_gives_each_reading_once(
