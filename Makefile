@@ -47,7 +47,7 @@ bench: environment ## Run bench/NAME.py with ARGS
 	@$(BIN)/python -m bench.$(NAME) $(ARGS)
 
 build: environment ## Build the wheel and the source archive into dist/
-	@"$$($(BIN)/python scripts/environment.py --uv)" build
+	@$(BIN)/python scripts/environment.py --uv build
 
 clean: ## Remove what the other targets made, but for data directories
 	rm -rf .venv .venvs .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

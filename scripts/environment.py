@@ -1,10 +1,11 @@
 """Bring the project's environment up to date: uv into `.tools/`, the locked dependencies into `.venv/`.
 
-    python3 scripts/environment.py [--uv]
+    python3 scripts/environment.py
+    python3 scripts/environment.py --uv build      runs uv, brought and set up likewise
 
 Standard library only: it runs before anything is installed. Does nothing, and
 needs no network, while `.venv/` is what uv.lock and pyproject.toml say. What
-it says goes to stderr; `--uv` prints the path of uv.
+it says goes to stderr.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class SetupError(RuntimeError):
 def main() -> int:
     """Do it; returns the exit code."""
     try:
-        if sys.argv[1:] == ["--uv"]:
-            print(uv())  # noqa: T201 - its output
-        elif not is_current():
+        if sys.argv[1:2] == ["--uv"]:
+            return subprocess.run([uv(), *sys.argv[2:]], check=False, env=uv_environment()).returncode
+        if not is_current():
             synchronise(uv())
             STAMP.write_text(fingerprint())
     except SetupError as error:

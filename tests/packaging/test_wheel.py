@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -25,18 +24,10 @@ STOP_TIMEOUT_S = 60.0
 
 
 def uv(*arguments: object, cwd: Path = ROOT) -> str:
-    """Run uv; return what it prints."""
-    found = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "environment.py", "--uv"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    """Run the project's uv; return what it prints."""
     done = subprocess.run(
-        [found.stdout.strip(), *map(str, arguments)],
+        [sys.executable, ROOT / "scripts" / "environment.py", "--uv", *map(str, arguments)],
         cwd=cwd,
-        env=environment,
         check=False,
         capture_output=True,
         text=True,
