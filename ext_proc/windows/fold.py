@@ -16,7 +16,7 @@ the order of event times within a record does not matter.
 A window [k * size, (k + 1) * size) of a series (sensor, metric, unit) is
 emitted (revision 1) when the sensor's watermark reaches its end, or when the
 sensor has been idle in log time, which does not move the watermark
-(docs/adr/0003). Readings for an emitted window emit it again with the next
+(docs/adr/0009). Readings for an emitted window emit it again with the next
 revision, once a record. When a policy takes a size out of force, its windows
 are emitted as they are.
 """

@@ -1,4 +1,4 @@
-"""The clocks of each sensor: event time and log time, kept apart (docs/adr/0003)."""
+"""The clocks of each sensor: event time and log time, kept apart (docs/adr/0009)."""
 
 from __future__ import annotations
 
