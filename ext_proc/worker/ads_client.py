@@ -48,6 +48,10 @@ class Applier(Protocol):
         ...
 
 
+class _StreamEndedError(Exception):
+    """The stream was over before a request could be written."""
+
+
 class AdsClient:
     """Keeps a stream to the control plane.
 
@@ -75,6 +79,8 @@ class AdsClient:
                     log.info("control_plane_reconnecting")
                 except grpc.aio.AioRpcError as error:
                     log.info("control_plane_away", code=str(error.code()), reason=error.details())
+                except _StreamEndedError as error:
+                    log.info("control_plane_away", reason=str(error))
                 finally:
                     self.connected = False
                 await asyncio.sleep(backoff.next_s(random.random()))
@@ -83,7 +89,7 @@ class AdsClient:
                 task.cancel()
 
     async def _converse(self, channel: grpc.aio.Channel, backoff: Backoff) -> None:
-        """Hold one stream; returns when it is to be opened anew. Raises AioRpcError."""
+        """Hold one stream; returns when it is to be opened anew. Raises AioRpcError, _StreamEndedError."""
         self._reconnect.clear()
         stream: Stream = channel.stream_stream(
             METHOD,
@@ -96,7 +102,7 @@ class AdsClient:
         try:
             for request in self._state.first_requests():
                 queues[request.type_url] = asyncio.Queue()
-                await stream.write(request)
+                await _write(stream, request)
             for queue in queues.values():
                 tasks.add(asyncio.create_task(self._answer_all(stream, queue, writing)))
             tasks.add(asyncio.create_task(self._read(stream, queues, backoff)))
@@ -108,7 +114,8 @@ class AdsClient:
             stream.cancel()
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
+            if tasks:  # none if the control plane was not even reached
+                await asyncio.wait(tasks)
 
     async def _reconnect_wanted(self) -> None:
         await self._reconnect.wait()
@@ -136,7 +143,7 @@ class AdsClient:
             if failures:
                 log.warning("resources_refused", type_url=response.type_url, reasons=list(failures.values()))
             async with writing:
-                await stream.write(self._state.answer(response, failures))
+                await _write(stream, self._state.answer(response, failures))
 
     async def _apply(self, response: Response) -> dict[str, str]:
         """Apply a response; return the sentence for each resource that is not in force."""
@@ -176,6 +183,14 @@ class AdsClient:
                 self._reconnect.set()
 
         task.add_done_callback(finished)
+
+
+async def _write(stream: Stream, request: discovery_pb2.DeltaDiscoveryRequest) -> None:
+    """Write a request. Raises AioRpcError, _StreamEndedError."""
+    try:
+        await stream.write(request)
+    except asyncio.InvalidStateError as error:  # what gRPC says of a stream that ended already
+        raise _StreamEndedError(str(error)) from error
 
 
 def _failure(task: asyncio.Task[None]) -> str | None:

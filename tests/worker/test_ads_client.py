@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from structlog.testing import capture_logs
+
 from ext_proc.worker.ads_client import AdsClient
 from ext_proc.worker.ads_state import AdsState, Change
 from ext_proc.worker.errors import NotAppliedError
@@ -22,11 +24,13 @@ class Applied:
         self.done: list[tuple[str, bytes | None]] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.refused: dict[str, str] = {}
+        self.waiting: asyncio.Queue[str] = asyncio.Queue()
 
     async def apply(self, type_url: str, change: Change) -> None:
         """Bring a change into force, or not."""
         assert type_url in WORKER_TYPES
         if change.name in self.gates:
+            self.waiting.put_nowait(change.name)
             await self.gates[change.name].wait()
         if change.name in self.refused:
             raise NotAppliedError(self.refused[change.name])
@@ -118,3 +122,39 @@ async def test_the_control_plane_may_come_late_and_go() -> None:
         assert [name for name, _ in applied.done] == ["0", "1", "2"]
         task.cancel()
         await asyncio.wait({task})
+
+
+async def test_a_control_plane_that_stays_away_is_tried_again() -> None:
+    """Refused connections end nothing: what was accepted stays in force until it is back."""
+    applied = Applied()
+    async with scripted_control_plane() as plane:
+        await plane.stop()
+        node = discovery_pb2.Node(id="worker-1", cluster=WORKER_ROLE)
+        one = AdsClient(f"127.0.0.1:{plane.port}", AdsState(node, WORKER_TYPES), applied)
+        with capture_logs() as logged:
+            task = asyncio.create_task(one.run())
+            async with asyncio.timeout(20):
+                while sum(each["event"] == "control_plane_away" for each in logged) < 3:
+                    assert not task.done(), task.exception()
+                    await asyncio.sleep(0.01)
+        await plane.start()
+        await plane.connected()
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_a_stream_that_ends_while_a_resource_is_applied_is_opened_again() -> None:
+    """Its answer can no longer be written, which is no failure of the client's."""
+    applied = Applied()
+    async with scripted_control_plane() as plane, client(plane, applied):
+        for number in range(3):
+            name = f"late-{number}"
+            gate = applied.gates[name] = asyncio.Event()
+            await plane.put(SENSOR_TYPE, name, b"x")
+            async with asyncio.timeout(20):
+                assert await applied.waiting.get() == name
+            plane.subscriptions.append({})
+            await plane.stop()
+            gate.set()
+            await plane.start()
+            await plane.connected()
