@@ -152,7 +152,8 @@ async def test_a_stream_that_ends_while_a_resource_is_applied_is_opened_again() 
             gate = applied.gates[name] = asyncio.Event()
             await plane.put(SENSOR_TYPE, name, b"x")
             async with asyncio.timeout(20):
-                assert await applied.waiting.get() == name
+                while await applied.waiting.get() != name:  # earlier ones may be sent again
+                    pass
             plane.subscriptions.append({})
             await plane.stop()
             gate.set()
