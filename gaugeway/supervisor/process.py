@@ -17,6 +17,7 @@ from gaugeway.supervisor.restart import Again, GiveUp, RestartPolicy, Restarts
 
 STOP_TIMEOUT_S: Final = 10.0
 LAST_LINES: Final = 6
+LINE_CHARACTERS: Final = 500  # of a log's line that is shown to people; a traceback can be a page
 _TETHER: Final = str(Path(__file__).with_name("tether.py"))
 _KEPT_LOG_BYTES: Final = 16 * 1024 * 1024
 
@@ -108,7 +109,7 @@ class Process:
         """Return the last lines of its log."""
         try:
             with self.log.open(errors="replace") as log:
-                return [line.rstrip() for line in deque(log, maxlen=count)]
+                return [_shortened(line.rstrip()) for line in deque(log, maxlen=count)]
         except FileNotFoundError:
             return []
 
@@ -182,6 +183,11 @@ class Process:
     def _become(self, state: State) -> None:
         self.state, self.since = state, time.monotonic()
         self._changed()
+
+
+def _shortened(line: str) -> str:
+    """Return the beginning of a line that is long: ours say there what happened."""
+    return line if len(line) <= LINE_CHARACTERS else f"{line[:LINE_CHARACTERS]} ..."
 
 
 def _how(code: int) -> str:

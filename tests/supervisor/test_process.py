@@ -160,6 +160,17 @@ async def test_who_never_serves_ends_the_supervisor(tmp_path: Path) -> None:
     assert len(it.said) == 2
 
 
+async def test_a_long_line_of_a_log_is_shortened(tmp_path: Path) -> None:
+    """A traceback on one line is a page: people get its beginning, the log has all of it."""
+    async with kept("import sys; print('why' + 10_000 * '.'); sys.exit(1)", tmp_path) as it:
+        with pytest.raises(KeepsDyingError) as error:
+            await it.process.start()
+    last = str(error.value).splitlines()[-1].strip()
+    assert last.startswith("why...")
+    assert last.endswith(". ...")
+    assert len(last) < 600
+
+
 async def test_who_served_and_keeps_dying_is_shown_with_its_log(tmp_path: Path) -> None:
     """It is started again for ever; from the third death in a row on its last lines are said too."""
     code = (
