@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, TypeVar, get_origin
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar, get_origin
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
@@ -28,6 +29,7 @@ QUERY: Final = web.RequestKey("query", BaseModel)
 _SOURCE_KINDS: Final = ("machine", "replay")  # union tags in pydantic's locations
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 
 def read_query(request: web.Request, model: type[M]) -> M:
@@ -79,3 +81,19 @@ async def _read_bytes(request: web.Request) -> bytes:
         raise ProblemError(
             REQUEST_TIMEOUT, REQUEST_TIMEOUT.meaning, headers={"Connection": "close"}
         ) from error
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; a client that leaves does not stop it half-way.
+
+    A handler is cancelled when its client has gone: what it changes would then
+    lack its audit row.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody is left who could be told
+        raise

@@ -22,7 +22,7 @@ from control_plane.api.problems import (
     ProblemError,
     invalid,
 )
-from control_plane.api.requests import PRINCIPAL, read_body
+from control_plane.api.requests import PRINCIPAL, read_body, to_its_end
 from control_plane.api.routes import Parameter, Reply, Route
 from control_plane.model import (
     SensorExistsError,
@@ -158,7 +158,7 @@ class Sensors:
             entry = AuditEntry(principal, "sensor.add", spec.id, answer.status, spec.model_dump(mode="json"))
             return answer, entry
 
-        return await serve_once(self.accounts, read_key(request, principal, spec), serve)
+        return await to_its_end(serve_once(self.accounts, read_key(request, principal, spec), serve))
 
     async def _add(self, spec: SensorSpec, *, again: bool) -> Answer:
         try:
@@ -180,13 +180,15 @@ class Sensors:
             raise ProblemError(
                 PRECONDITION_FAILED, f"sensor {view.id} has revision {view.revision}, not {condition}"
             )
-        principal: Principal = request[PRINCIPAL]
+        return _sensor_answer(await to_its_end(self._remove(view.id, request[PRINCIPAL])), 202)
+
+    async def _remove(self, sensor_id: str, principal: Principal) -> SensorView:
         try:
-            view = await self.fleet.remove_sensor(view.id)
+            view = await self.fleet.remove_sensor(sensor_id)
         except UnknownSensorError as error:  # gone in between
             raise ProblemError(NOT_FOUND, str(error)) from error
-        await self.accounts.record(AuditEntry(principal, "sensor.remove", view.id, 202))
-        return _sensor_answer(view, 202)
+        await self.accounts.record(AuditEntry(principal, "sensor.remove", sensor_id, 202))
+        return view
 
     def find(self, request: web.Request) -> SensorView:
         """Return the sensor of the path. Raises ProblemError."""

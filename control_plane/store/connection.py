@@ -24,6 +24,8 @@ SAY_S: Final = 5.0  # the same trouble is said this often at most
 
 def sentence(error: BaseException) -> str:
     """Return what went wrong in words; some of the client's errors have none but their name."""
+    if isinstance(error, nats.errors.OutboundBufferLimitError):
+        return "NATS is away"  # we have the client keep nothing for later
     text = str(error)
     return text.removeprefix("nats: ") if text else type(error).__name__
 

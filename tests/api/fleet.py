@@ -41,7 +41,10 @@ LIVE_QUEUE = 64
 
 
 class MemoryFleet:
-    """FleetPort in memory. `store_down` and `away` make it fail as the real one does."""
+    """FleetPort in memory. `store_down` and `away` make it fail as the real one does.
+
+    A write sets `writing` once it is in, and is answered once `may_write` is set.
+    """
 
     def __init__(self, hosts: Iterable[str] = ("lab",)) -> None:
         self.known_hosts = tuple(hosts)
@@ -51,6 +54,8 @@ class MemoryFleet:
         self.store_down = False
         self.away: tuple[int, ...] = ()  # shards whose worker does not answer
         self.subscribers: dict[asyncio.Queue[bytes], frozenset[str]] = {}
+        self.writing, self.may_write = asyncio.Event(), asyncio.Event()
+        self.may_write.set()
         self._changed = asyncio.Condition()
 
     # --- FleetPort ---
@@ -83,6 +88,7 @@ class MemoryFleet:
             node=None,
         )
         await self.put(view)
+        await self._answer_write()
         return view
 
     async def remove_sensor(self, sensor_id: str) -> SensorView:
@@ -96,7 +102,12 @@ class MemoryFleet:
             removing = {"status": "removing", "message": "its stream is ended", "revision": self.revision}
             view = view.model_copy(update=removing)
             await self.put(view)
+            await self._answer_write()
         return view
+
+    async def _answer_write(self) -> None:
+        self.writing.set()
+        await self.may_write.wait()
 
     def hosts(self) -> Sequence[HostView]:
         """See FleetPort."""

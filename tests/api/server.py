@@ -116,7 +116,7 @@ async def serving(
     async with sqlite_accounts(folder / "control.db") as accounts, aiohttp.ClientSession() as session:
         await accounts.ensure_operator(token_file)
         app = make_app(fleet, accounts, past, CollectorRegistry(), info)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         url = "http://{}:{}".format(*runner.addresses[0][:2])

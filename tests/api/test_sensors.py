@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from control_plane.api.ports import AuditEntry
 from control_plane.api.problems import PROBLEMS
 from tests.api.server import PRESS, Api, serving
 
@@ -58,6 +60,28 @@ async def test_what_people_do_is_audited(api: Api) -> None:
         ("operator", "sensor.remove", 202),
     ]
     assert rows[0].detail["site"] == "hall-3"
+
+
+async def test_a_client_that_leaves_does_not_stop_a_change_half_way(api: Api) -> None:
+    """What was asked for is done and has its audit row, and its key the answer."""
+    requests: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/v1/sensors", {"json": PRESS, "headers": {"Idempotency-Key": "k1"}}),
+        ("DELETE", "/v1/sensors/press-1", {}),
+    ]
+    for number, (method, path, options) in enumerate(requests, 1):
+        api.fleet.writing, api.fleet.may_write = asyncio.Event(), asyncio.Event()
+        left = asyncio.create_task(api.call(method, path, **options))
+        async with asyncio.timeout(20):
+            await api.fleet.writing.wait()
+            left.cancel()
+            await asyncio.wait({left})
+            await api.call("GET", "/v1/sensors")  # the server has seen more than the end of that connection
+            api.fleet.may_write.set()
+            rows: list[AuditEntry] = []
+            while len(rows) < number:
+                rows = await api.accounts.audit_rows("press-1")
+    response, _ = await api.call("POST", "/v1/sensors", json=PRESS, headers={"Idempotency-Key": "k1"})
+    assert (response.status, response.headers["Idempotent-Replayed"]) == (201, "true")
 
 
 @pytest.mark.parametrize(

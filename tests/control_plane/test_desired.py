@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import nats.errors
 import pytest
 
 from control_plane.config import HostConfig
@@ -16,7 +17,7 @@ from control_plane.model import (
     UnknownSensorError,
 )
 from control_plane.store.bucket import ConflictError
-from control_plane.store.connection import nats_connection
+from control_plane.store.connection import nats_connection, sentence
 from control_plane.store.desired import DesiredState, ShardsChangedError
 from control_plane.store.records import Lease, PolicyRecord, SensorRecord, WindowSizeRecord
 from hyperv.model import Endpoint
@@ -156,6 +157,19 @@ async def test_a_record_that_cannot_be_read_is_passed_over(nats_server: NatsServ
         await bucket.put("press-2", SensorRecord(spec=spec("press-2"), created_unix_ns=1).encode())
         await whole.until(lambda: "press-2" in whole.desired.sensors)
         assert whole.desired.sensors["press-1"] == added
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (nats.errors.OutboundBufferLimitError(), "NATS is away"),
+        (nats.errors.TimeoutError(), "timeout"),
+        (ConnectionRefusedError(), "ConnectionRefusedError"),
+    ],
+)
+def test_what_is_wrong_with_nats_is_said_in_words(error: Exception, words: str) -> None:
+    """Not in the client's words for its own buffers; an error without words has its name."""
+    assert sentence(error) == words
 
 
 async def test_nats_goes_and_comes_back(nats_server: NatsServer) -> None:
