@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+from typing import Any, Final
 
 import structlog
 
 _LEVEL_VARIABLE = "GAUGEWAY_LOG_LEVEL"
+_LINE_CHARACTERS: Final = 500
+_ALWAYS: Final = frozenset({"event", "time", "level", "process", "exception"})
 
 
 def configure_logging(process: str) -> None:
@@ -49,3 +53,30 @@ def configure_logging(process: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+
+
+def in_words(line: str) -> str:
+    """Return a line of a log for people: one of ours without quotes and tracebacks, any other as it is.
+
+    The beginning of it, if it is long.
+    """
+    record = _record(line)
+    if record is not None:
+        values = [f"{name}={value}" for name, value in record.items() if name not in _ALWAYS]
+        line = ": ".join([" ".join([str(record["event"]), *values]), *_reasons(record)])
+    return line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} ..."
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "event" in record else None
+
+
+def _reasons(record: dict[str, Any]) -> list[str]:
+    """Return the type and text of the exception that a record is about, if it is."""
+    for error in record.get("exception") or []:
+        return [str(error.get("exc_type")), str(error.get("exc_value"))]
+    return []

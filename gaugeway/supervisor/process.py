@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+from gaugeway.logs import in_words
 from gaugeway.supervisor.errors import KeepsDyingError
 from gaugeway.supervisor.restart import Again, GiveUp, RestartPolicy, Restarts
 
 STOP_TIMEOUT_S: Final = 10.0
 LAST_LINES: Final = 6
-LINE_CHARACTERS: Final = 500  # of a log's line that is shown to people; a traceback can be a page
 _TETHER: Final = str(Path(__file__).with_name("tether.py"))
 _KEPT_LOG_BYTES: Final = 16 * 1024 * 1024
 
@@ -106,10 +106,10 @@ class Process:
         self._become("stopped")
 
     def last_lines(self, count: int = LAST_LINES) -> list[str]:
-        """Return the last lines of its log."""
+        """Return the last lines of its log, for people."""
         try:
             with self.log.open(errors="replace") as log:
-                return [_shortened(line.rstrip()) for line in deque(log, maxlen=count)]
+                return [in_words(line.rstrip()) for line in deque(log, maxlen=count)]
         except FileNotFoundError:
             return []
 
@@ -183,11 +183,6 @@ class Process:
     def _become(self, state: State) -> None:
         self.state, self.since = state, time.monotonic()
         self._changed()
-
-
-def _shortened(line: str) -> str:
-    """Return the beginning of a line that is long: ours say there what happened."""
-    return line if len(line) <= LINE_CHARACTERS else f"{line[:LINE_CHARACTERS]} ..."
 
 
 def _how(code: int) -> str:

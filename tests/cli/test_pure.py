@@ -17,6 +17,7 @@ from ext_proc.worker.config import WorkerConfig
 from gaugeway.cli.output import gauge, sparkline
 from gaugeway.demo import demo_fleet
 from gaugeway.durations import format_duration_ms, parse_duration_ms
+from gaugeway.logs import in_words
 from gaugeway.settings import Settings
 from gaugeway.supervisor.installation import Facts, Installation, programs
 from gaugeway.supervisor.layout import Layout
@@ -102,3 +103,25 @@ async def test_roles_are_told_what_they_take(tmp_path: Path) -> None:
     config = WithWarehouse.model_validate_json(told["control-plane"])
     assert config.warehouse_dir == tmp_path / "warehouse"
     assert config.xds_port == 3, "a port that is known is kept"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("[1] listen on port 1: in use", "[1] listen on port 1: in use"),
+        ('"text"', '"text"'),
+        ('{"no": "event"}', '{"no": "event"}'),
+        (
+            '{"url": "nats://x:1", "n": 2, "event": "away", "level": "info", "time": "x", "process": "sink"}',
+            "away url=nats://x:1 n=2",
+        ),
+        (
+            '{"event": "crashed", "exception": [{"exc_type": "OSError", "exc_value": "no disk"}]}',
+            "crashed: OSError: no disk",
+        ),
+        (700 * "x", 500 * "x" + " ..."),
+    ],
+)
+def test_lines_of_logs_in_words(line: str, words: str) -> None:
+    """Ours lose quotes and tracebacks, others stay as they are, long ones are cut."""
+    assert in_words(line) == words
