@@ -56,6 +56,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception:  # the edge: said in the log, and to the client as a defect of ours
         reference = secrets.token_hex(4)
         log.exception("request_failed", reference=reference, method=request.method, path=request.path)
+        if request.writer.output_size > 0:
+            raise  # the answer has begun: the connection is broken off
         return ProblemError(INTERNAL_ERROR, f"Reference {reference}.").response()
 
 

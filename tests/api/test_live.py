@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from control_plane.api import events
 from tests.api.fleet import NOW_NS, live_window
@@ -150,3 +151,26 @@ async def test_streams_are_limited(api: Api, monkeypatch: pytest.MonkeyPatch) ->
             return again.status == 200
 
     await wait_for("another is admitted", admitted)
+
+
+async def test_a_stream_that_fails_is_broken_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer has begun: a problem would stand in its middle, so the connection just ends."""
+    await api.call("POST", "/v1/sensors", json=PRESS)
+
+    def failing(_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(api.fleet, "live_windows", failing)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.url.rpartition(":")[2]))
+    target = "/v1/live/windows?sensor=press-1"
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n\r\n".encode())
+    with capture_logs() as logged:
+        async with asyncio.timeout(WAIT_S):
+            answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert [each["event"] for each in logged] == ["request_failed"]
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"problem" not in answer
+    assert not answer.endswith(b"0\r\n\r\n"), "it must not look complete"
