@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 import uuid
@@ -100,24 +101,33 @@ class Session:
             await asyncio.gather(watching, return_exceptions=True)
 
     async def _add(self, demo: Demo) -> Sequence[str]:
-        """Add the demo sensors that are not there yet, as soon as the API serves; return all their ids."""
+        """Add the demo sensors that no run added yet, as soon as the API serves; return all their ids.
+
+        One that an earlier run added, and that is not there any more, was removed by somebody who meant it.
+        """
         bodies = await asyncio.to_thread(demo.bodies)
         if not bodies:
             return ()
         await self._supervisor.facts.api_url.value()
-        client = self._client()
-        added = await asyncio.gather(*(asyncio.to_thread(_add, client, body) for body in bodies))
-        names = [body["id"] for body in bodies]
-        self._view.say(f"demo fleet: {', '.join(names)}" + ("" if any(added) else " (were there already)"))
-        return names
+        client, file = self._client(), self._installation.layout.demo_file
+        before = _added_before(file)
+        new = [body for body in bodies if body["id"] not in before]
+        await asyncio.gather(*(asyncio.to_thread(_add, client, body) for body in new))
+        names = [body["id"] for body in new]
+        if names:
+            write_json(file, [*before, *names])
+        self._view.say("demo fleet: " + (", ".join(names) or "was added by an earlier run"))
+        return [body["id"] for body in bodies]
 
     async def _until_live(self, names: Sequence[str]) -> bool:
-        """Wait until the named sensors are live, at most LIVE_TIMEOUT_S; return whether they are."""
+        """Wait until those of the named sensors that are there are live, at most LIVE_TIMEOUT_S.
+
+        Returns whether they are.
+        """
         deadline = time.monotonic() + LIVE_TIMEOUT_S
         while names:
             answer = await asyncio.to_thread(_ask, self._client(), "/v1/sensors")
-            states = {each["id"]: each["status"] for each in (answer or {"sensors": []})["sensors"]}
-            waiting = [name for name in names if states.get(name) not in {"live", "removing"}]
+            waiting = list(names) if answer is None else _not_live(names, answer["sensors"])
             if not waiting:
                 return True
             if time.monotonic() > deadline:
@@ -142,21 +152,35 @@ class Session:
         return f"{self._supervisor.facts.api_url.known()}/#token={self._token()}"
 
 
-def _add(client: ApiClient, body: dict[str, Any]) -> bool:
-    """Add a sensor; return whether it was new."""
+def _added_before(file: Path) -> list[str]:
+    """Return the demo sensors that earlier runs added."""
+    try:
+        names: list[str] = json.loads(file.read_text())
+    except FileNotFoundError:
+        return []
+    return names
+
+
+def _not_live(names: Sequence[str], sensors: Sequence[dict[str, Any]]) -> list[str]:
+    """Return those of the named sensors that are there, and stay, and are not live."""
+    states = {each["id"]: each["status"] for each in sensors}
+    return [name for name in names if states.get(name, "removing") not in {"live", "removing"}]
+
+
+def _add(client: ApiClient, body: dict[str, Any]) -> None:
+    """Add a sensor, if it is not there."""
     key = str(uuid.uuid4())
     for attempt in range(_ADD_ATTEMPTS):
         try:
             client.post("/v1/sensors", body, key)
         except CliError as error:
             if error.status == 409:
-                return False
+                return
             if error.code == ExitCode.REFUSED or attempt == _ADD_ATTEMPTS - 1:
                 raise
             time.sleep(_POLL_S)
         else:
-            return True
-    return False
+            return
 
 
 def _ask(client: ApiClient, path: str) -> dict[str, Any] | None:

@@ -39,6 +39,11 @@ class Layout:
         return self.data_dir / "token"
 
     @property
+    def demo_file(self) -> Path:
+        """The demo sensors that were ever added, JSON: one that somebody removed stays away."""
+        return self.data_dir / "demo.json"
+
+    @property
     def nats(self) -> Path:
         """JetStream's files."""
         return self.data_dir / "nats"

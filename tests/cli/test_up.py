@@ -43,7 +43,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
         }
         assert {each["revision"] for each in second.values()} == {each["revision"] for each in first.values()}
         assert (tmp_path / "data" / "token").read_text() == token
-        assert "(were there already)" in stack.log.read_text()
+        assert "demo fleet: was added by an earlier run" in stack.log.read_text()
 
         def goes_on() -> bool:
             audit = {each["sensor_id"]: each for each in stack.api("GET", "/v1/audit")["sensors"]}
@@ -51,6 +51,26 @@ def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
             return all(audit[name]["received"] > count for name, count in received.items())
 
         wait_for("readings go on", goes_on, 30)
+    finally:
+        assert stack.stop() == 0
+
+
+@pytest.mark.timeout(240)
+def test_a_demo_sensor_that_was_removed_stays_away(tmp_path: Path) -> None:
+    """The next run adds only those that no run added yet, and waits for no other."""
+    stack = Stack(tmp_path / "data", arguments=("--sensors", "1"))
+    stack.start()
+    (removed,) = [each["id"] for each in stack.api("GET", "/v1/sensors")["sensors"]]
+    stack.api("DELETE", f"/v1/sensors/{removed}")
+    wait_for("it is gone", lambda: not stack.api("GET", "/v1/sensors")["sensors"], 30)
+    assert stack.stop() == 0
+    stack.arguments = DEMO
+    stack.start()
+    try:
+        (added,) = stack.api("GET", "/v1/sensors")["sensors"]
+        assert added["id"] != removed
+        assert added["status"] == "live"
+        assert "not live yet" not in stack.log.read_text()
     finally:
         assert stack.stop() == 0
 
