@@ -14,7 +14,8 @@ from wire.status import ShardAudit, SinkStatus
 class FleetPort(Protocol):
     """Desired and observed state of the fleet.
 
-    Errors are those of `control_plane.model`; a call that raises changed nothing.
+    Errors are those of `control_plane.model`. A call that raises changed nothing, but
+    for StoreUnavailableError: then it is not known.
     """
 
     def sensors(self) -> Sequence[SensorView]:

@@ -14,6 +14,8 @@ MAX_ERRORS: Final = 20
 _RULES: Final[Mapping[str, str]] = {
     "missing": "is required",
     "extra_forbidden": "is not known here",
+    "too_short": "must have at least {min_length} of them, not {actual_length}",
+    "too_long": "must have at most {max_length} of them, not {actual_length}",
     "union_tag_not_found": "must have a {discriminator}",
     "union_tag_invalid": "must have as {discriminator} one of {expected_tags}; not {tag!r}",
 }

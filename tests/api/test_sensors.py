@@ -91,7 +91,7 @@ async def test_a_client_that_leaves_does_not_stop_a_change_half_way(api: Api) ->
         ({"id": 7}, "id", "must be a valid string"),
         ({"host": "hyperv-9"}, "host", "must be one of lab; not hyperv-9"),
         ({"site": None}, "site", "must be a valid string"),
-        ({"metrics": []}, "metrics", "at least 1 item"),
+        ({"metrics": []}, "metrics", "must have at least 1 of them, not 0"),
         ({"metrics": [{"name": "temperature"}]}, "metrics[0].unit", "is required"),
         ({"metrics": [{"name": "Temp", "unit": "Cel"}]}, "metrics", "name 'Temp' must be 1 to 63 of"),
         (
