@@ -1,0 +1,217 @@
+"""What a change costs between the control plane and a real Envoy, and what the fleet costs both.
+
+    python -m bench.xds [--sensors N] [--hosts N] [--changes N] [--clients N] [--json]
+
+The control plane is a process of its own: real records, planner, publisher,
+snapshot cache and ADS server; a real Envoy follows it over Delta ADS. NATS, the
+database, the API, hypervisors and the worker's stream are left out: records
+come through a pipe, every VM counts as running, the worker's snapshot is made
+and goes nowhere. The real control plane makes a plan at each event, several
+for a sensor that is added; here there is one for each change.
+
+`cold_start_s`: from the start of the process, with the fleet waiting in its
+stdin, until Envoy is ready, listens and has every endpoint; Envoy starts once
+the ADS server serves. `ack_*`: from a sensor being there with its endpoint until
+Envoy's ACK has come, one change after the other, each on the next host.
+`cpu_ms_per_change`: all CPU time of the process meanwhile. `without_plan`: the
+same less making the plan; what stays is snapshot, diff, encoding and gRPC.
+`bytes_per_change`: what Envoy received from the ADS server, HTTP/2 included.
+`fanout_*`: from a change until each of the clients, all in this process and
+subscribed like Envoy with a connection each, has read its response; Envoy
+takes part. `control_plane_rss_mb` is after the changes, before the clients
+come. All of them share the machine's cores. Progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psutil
+
+from bench.support.control_plane import NODE, Stored
+from bench.support.envoys import TIMEOUT_S, client, ended, envoy, live, received
+from control_plane.model import SensorSpec
+from control_plane.store.records import SensorRecord
+from envoy_bootstrap.admin import AdminClient
+from hyperv.model import Endpoint, MachineSource, MetricSpec
+from wire.names import host_cluster
+
+GOALS: Final = {
+    "cold_start_s": 5,
+    "ack_p99_ms": 150,
+    "bytes_per_change": 65_536,
+    "cpu_ms_per_change": 10,
+    "control_plane_rss_mb": 400,
+    "envoy_rss_mb": 250,
+    "fanout_p99_ms": 500,
+}
+FANOUT_CHANGES: Final = 20
+_MAX_LINE: Final = 64 << 20
+
+
+def say(text: str) -> None:
+    """Tell whoever waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def fleet(numbers: range, hosts: int) -> Stored:
+    """Return sensors as they are written down, dealt out to the hosts in turn."""
+    stored: Stored = {}
+    for number in numbers:
+        host, place = number % hosts, number // hosts
+        spec = SensorSpec(
+            id=f"sensor-{number:06d}",
+            host=host_name(host),
+            site="hall",
+            metrics=(MetricSpec(name="cpu_load", unit="%"),),
+            source=MachineSource(),
+        )
+        endpoint = Endpoint(address=f"10.{host % 256}.{place // 250}.{place % 250 + 1}", port=7000)
+        record = SensorRecord(spec=spec, created_unix_ns=time.time_ns())
+        stored[spec.id] = record.model_dump_json(), endpoint.model_dump_json()
+    return stored
+
+
+def host_name(number: int) -> str:
+    """Return the id of a host."""
+    return f"host-{number:04d}"
+
+
+class ControlPlane:
+    """The process of bench.support.control_plane."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def tell(self, message: object) -> Any:
+        """Return its answer. Raises RuntimeError when it has ended."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        async with asyncio.timeout(TIMEOUT_S):
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            await self.process.stdin.drain()
+            answer = await self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError("the control plane's process has ended")
+        return json.loads(answer)
+
+
+@asynccontextmanager
+async def control_plane() -> AsyncIterator[ControlPlane]:
+    """Run a control plane, ended in order at the end."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.support.control_plane"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_MAX_LINE,
+    )
+    try:
+        yield ControlPlane(process)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await ended(process)
+
+
+async def measure_changes(plane: ControlPlane, admin: AdminClient, added: Stored) -> dict[str, Any]:
+    """Add sensors one after the other, with Envoy alone."""
+    before = await received(admin)
+    told = await plane.tell(["changed", added])
+    ack, planned = np.array(told["ack_ms"]), np.array(told["plan_ms"])
+    return {
+        **_latency("ack", ack),
+        "bytes_per_change": round((await received(admin) - before) / len(added)),
+        "cpu_ms_per_change": round(told["cpu_s"] * 1e3 / len(added), 2),
+        "plan_ms_p50": round(float(np.median(planned)), 2),
+        "without_plan": {
+            **_latency("ack", ack - planned),
+            "cpu_ms_per_change": round((told["cpu_s"] * 1e3 - planned.sum()) / len(added), 2),
+        },
+    }
+
+
+async def measure_fanout(
+    plane: ControlPlane, port: int, options: argparse.Namespace, added: Stored
+) -> dict[str, Any]:
+    """Add sensors one after the other, with clients beside Envoy."""
+    clusters = [host_cluster(host_name(host)) for host in range(options.hosts)]
+    async with AsyncExitStack() as stack:
+        read_s = [
+            await stack.enter_async_context(client(f"client-{number}", port, clusters))
+            for number in range(options.clients)
+        ]
+        await plane.tell(["connected", 1 + options.clients])
+        say(f"{options.clients} clients have everything")
+        rss_mb = _rss_mb(plane.process.pid)
+        told = await plane.tell(["changed", added])
+    took = np.array([times[-len(added) :] for times in read_s]) - np.array(told["began_s"])
+    planned = np.array(told["plan_ms"])
+    return {
+        **_latency("fanout", took.ravel() * 1e3),
+        "fanout_plan_ms_p50": round(float(np.median(planned)), 2),
+        "fanout_cpu_ms_per_change": round(told["cpu_s"] * 1e3 / len(added), 2),
+        "control_plane_rss_with_clients_mb": rss_mb,
+    }
+
+
+def _latency(name: str, ms: np.ndarray[Any, Any]) -> dict[str, float]:
+    return {f"{name}_p{share}_ms": round(float(np.percentile(ms, share)), 2) for share in (50, 99)}
+
+
+def _rss_mb(pid: int) -> float:
+    return round(psutil.Process(pid).memory_info().rss / 1e6, 1)
+
+
+async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Run all."""
+    stored = fleet(range(options.sensors), options.hosts)
+    added = fleet(range(options.sensors, options.sensors + options.changes), options.hosts)
+    last = options.sensors + options.changes
+    more = fleet(range(last, last + FANOUT_CHANGES), options.hosts)
+    began = time.monotonic()
+    async with control_plane() as plane:
+        port = await plane.tell(stored)
+        serving_s = time.monotonic() - began
+        async with envoy(folder, NODE, port) as (envoy_pid, admin):
+            acked_s = await plane.tell(["connected", 1]) - began
+            cold_s = await live(admin, options.sensors) - began
+            say(f"serving after {serving_s:.2f} s, acknowledged {acked_s:.2f} s, live {cold_s:.2f} s")
+            document = {
+                "cold_start_s": round(cold_s, 3),
+                "cold_start_serving_s": round(serving_s, 3),
+                **await measure_changes(plane, admin, added),
+                "control_plane_rss_mb": _rss_mb(plane.process.pid),
+                "envoy_rss_mb": _rss_mb(envoy_pid),
+            }
+            say(f"{options.changes} changes: {document['ack_p50_ms']} ms to the ACK (median)")
+            return document | await measure_fanout(plane, port, options, more)
+
+
+def main() -> None:
+    """Run all and print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    for name, default in (("sensors", 10_000), ("hosts", 100), ("changes", 100), ("clients", 100)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--json", action="store_true", help="for those who ask: the output is always JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gaugeway-bench-") as folder:
+        document = asyncio.run(measure(options, Path(folder)))
+    sizes = {name: getattr(options, name) for name in ("sensors", "hosts", "changes", "clients")}
+    missed = [name for name, goal in GOALS.items() if document[name] > goal]
+    result = {"bench": "xds", **sizes, "cores": os.cpu_count(), **document, "goals": GOALS, "missed": missed}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
