@@ -57,12 +57,17 @@ def windows_subject(shard: int) -> str:
     return f"gw.windows.{shard}"
 
 
-CHECKPOINT_STREAM = "gw-checkpoints"  # subjects gw.checkpoints.<shard>, the newest few of each
+CHECKPOINT_STREAM = "gw-checkpoints"  # the newest few messages of each of its subjects, below
 
 
 def checkpoint_subject(shard: int) -> str:
     """Return the subject of a shard's checkpoints."""
     return f"gw.checkpoints.{shard}"
+
+
+def checkpoint_parts_subject(shard: int) -> str:
+    """Return the subject of all but the last parts of a shard's large checkpoints."""
+    return f"gw.checkpoints.{shard}-parts"
 
 
 DEAD_LETTERS_STREAM = "gw-deadletters"  # subjects gw.deadletters.<sink>: rows that a sink could not deliver

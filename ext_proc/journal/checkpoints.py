@@ -1,8 +1,9 @@
 """Checkpoints in JetStream: the newest few of each shard.
 
-A checkpoint larger than one message is sent in parts. The last message on the
-subject is the last part, and its header names the sequences of the others, so
-that 'the newest checkpoint' is one read and is never half of one.
+A checkpoint larger than one message is sent in parts. All but the last go to a
+subject of their own, and the header of the last names their sequences: so 'the
+newest checkpoint' is one read, and a writer that dies between two parts leaves
+the checkpoint before.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from nats.js import JetStreamContext
 from ext_proc.journal.errors import JournalError
 from wire.gen.gaugeway.journal.v1 import journal_pb2
 from wire.journal import check_schema
-from wire.names import CHECKPOINT_STREAM, checkpoint_subject
+from wire.names import CHECKPOINT_STREAM, checkpoint_parts_subject, checkpoint_subject
 
 log = structlog.get_logger(__name__)
 
 PARTS_HEADER: Final = "Gw-Checkpoint-Parts"
 WINDOWS_HEADER: Final = "Gw-Windows-Sequence"
 PART_BYTES: Final = 4 << 20
-MAX_PARTS: Final = 16  # half of what the stream keeps for a shard
+MAX_PARTS: Final = 16  # half of the parts that the stream keeps for a shard
 
 
 class CheckpointTooLargeError(JournalError):
@@ -55,13 +56,13 @@ async def save_checkpoint(
         raise CheckpointTooLargeError(
             f"shard {checkpoint.shard}: a checkpoint of {len(data)} bytes is above {MAX_PARTS * part_bytes}"
         )
-    subject = checkpoint_subject(checkpoint.shard)
+    subject = checkpoint_parts_subject(checkpoint.shard)
     earlier = [(await js.publish(subject, part)).seq for part in parts[:-1]]
     headers = {
         PARTS_HEADER: ",".join(map(str, earlier)) or "-",
         WINDOWS_HEADER: str(stored.windows_seq),
     }
-    await js.publish(subject, parts[-1], headers=headers)
+    await js.publish(checkpoint_subject(checkpoint.shard), parts[-1], headers=headers)
 
 
 async def load_checkpoint(js: JetStreamContext, shard: int) -> StoredCheckpoint | None:
@@ -73,8 +74,8 @@ async def load_checkpoint(js: JetStreamContext, shard: int) -> StoredCheckpoint 
         last = await js.get_last_msg(CHECKPOINT_STREAM, checkpoint_subject(shard))
         headers = last.headers or {}
         named = headers.get(PARTS_HEADER)
-        if named is None:  # the writer died between two parts
-            log.warning("checkpoint_incomplete", shard=shard)
+        if named is None:
+            log.warning("checkpoint_unmarked", shard=shard)
             return None
         data = b""
         for seq in [] if named == "-" else named.split(","):
