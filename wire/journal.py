@@ -27,8 +27,10 @@ Windows stream (journal.v1.WindowsRecord)
       several with the same `through`: `skip` counts the rows in those before,
       `more` is set in all but the last. `generation` is that of the readings
       record `through`; within it `through` never goes back.
-  W2  (sensor, metric, unit, size, start, revision) is unique; revisions of a
-      window count up from 1.
+  W2  (sensor, metric, unit, size, start, revision) is unique within a
+      generation; revisions of a window count up from 1. A newer generation
+      goes on from what is left of the log and counts anew what was lost, so of
+      a window the highest (generation, revision) is the truth.
 
 Checkpoints (journal.v1.Checkpoint) are a pure function of the readings stream
 up to `through`: whoever wrote one, it is valid.

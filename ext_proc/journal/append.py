@@ -94,10 +94,9 @@ class Appender:
             if isinstance(outcome, Fenced):
                 self._say(None)
                 raise FencedError(self.stream, outcome.head, outcome.reason)
-            if isinstance(outcome, Again) and _is_refusal(error):
-                await asyncio.sleep(
-                    RETRY_S
-                )  # refused for a reason other than the sequence: not in a hot loop
+            if isinstance(outcome, Again) and _is_refusal(error):  # for a reason other than the sequence
+                self._say(f"{self.stream} refuses appends: {sentence(error)}")
+                await asyncio.sleep(RETRY_S)
             return outcome
 
     def _say(self, trouble: str | None) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 import nats.errors
 import nats.js.errors
 import structlog
+from google.protobuf.message import DecodeError, Message
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamState
 
@@ -22,7 +23,7 @@ from ext_proc.journal.writer import RecordWriter
 from ext_proc.windows.fold import Fold
 from wire import names
 from wire.gen.gaugeway.journal.v1 import journal_pb2
-from wire.journal import check_schema
+from wire.journal import JournalFormatError, check_schema
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +132,9 @@ async def read_coverage(js: JetStreamContext, shard: int) -> tuple[Coverage, int
         message = None  # aged out: rows from before are too old for anyone to miss
     if message is None:
         return Coverage(), last_seq
-    return Coverage.of(journal_pb2.WindowsRecord.FromString(message.data or b"")), last_seq
+    record = journal_pb2.WindowsRecord()
+    _parse(record, message.data or b"", f"{stream}, record {last_seq}")
+    return Coverage.of(record), last_seq
 
 
 async def _mark(js: JetStreamContext, stream: str, seq: int, state: StreamState) -> RecordMark | None:
@@ -141,7 +144,7 @@ async def _mark(js: JetStreamContext, stream: str, seq: int, state: StreamState)
         message = await js.get_msg(stream, seq=seq)
     except nats.js.errors.NotFoundError:
         return None
-    record = journal_pb2.ReadingsRecord.FromString(message.data or b"")
+    record = _readings_record(stream, seq, message.data or b"")
     check_schema(record.schema)
     return RecordMark(record.generation, record.lease_generation, record.now_unix_ns)
 
@@ -186,7 +189,7 @@ async def _replay(
                 seq = message.metadata.sequence.stream
                 if seq > last_seq:
                     return
-                yield seq, journal_pb2.ReadingsRecord.FromString(message.data)
+                yield seq, _readings_record(stream, seq, message.data)
             await asyncio.sleep(0)  # folding is work: let the other shards have their turn
     finally:
         await reader.unsubscribe()
@@ -200,9 +203,23 @@ async def read_records(
     Raises nats.js.errors.NotFoundError if one is not retained, JournalFormatError if one cannot be read.
     """
     records: list[tuple[int, journal_pb2.ReadingsRecord]] = []
+    stream = names.readings_stream(shard)
     for seq in range(first_seq, last_seq + 1):
-        message = await js.get_msg(names.readings_stream(shard), seq=seq)
-        record = journal_pb2.ReadingsRecord.FromString(message.data or b"")
+        message = await js.get_msg(stream, seq=seq)
+        record = _readings_record(stream, seq, message.data or b"")
         check_schema(record.schema)
         records.append((seq, record))
     return records
+
+
+def _readings_record(stream: str, seq: int, data: bytes) -> journal_pb2.ReadingsRecord:
+    record = journal_pb2.ReadingsRecord()
+    _parse(record, data, f"{stream}, record {seq}")
+    return record
+
+
+def _parse(record: Message, data: bytes, what: str) -> None:
+    try:
+        record.ParseFromString(data)
+    except DecodeError as error:
+        raise JournalFormatError(f"{what} is not a record: {error}") from error

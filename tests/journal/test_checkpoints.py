@@ -58,7 +58,7 @@ async def test_a_writer_that_dies_between_two_parts_leaves_the_one_before(
             if not left:
                 raise nats.errors.ConnectionClosedError
             left -= 1
-            return await publish(*args, **options)  # type: ignore[arg-type]
+            return await publish(*args, **options)
 
         monkeypatch.setattr(js, "publish", die_at_the_third)
         with pytest.raises(nats.errors.ConnectionClosedError):

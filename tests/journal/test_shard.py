@@ -33,6 +33,7 @@ from tests.journal.support import (
 from tests.support.nats import NatsServer
 from wire import names
 from wire.gen.gaugeway.journal.v1 import journal_pb2
+from wire.journal import JournalFormatError
 
 START = 1_800_000_000 * NS
 
@@ -305,3 +306,32 @@ async def test_an_append_without_an_answer_is_settled(nats_server: NatsServer) -
         assert (await js.stream_info(names.readings_stream(0))).state.last_seq == head + 1
         assert troubles[-1] is None
         assert troubles[0] is not None
+
+
+async def test_an_append_that_is_refused_for_ever_is_said(nats_server: NatsServer) -> None:
+    """A stream that an operator limited takes no record: the shard is troubled, so nobody reads on."""
+    async with connected(nats_server) as client:
+        js = client.jetstream()
+        await open_journal(js)
+        stream = names.readings_stream(0)
+        info = await js.stream_info(stream)
+        await js.update_stream(info.config.evolve(max_msg_size=200))
+        troubles: list[str | None] = []
+        appender = Appender(js, stream, names.readings_subject(0), info.state.last_seq, troubles.append)
+        task = asyncio.create_task(appender.append(b"x" * 300, b"0123456789abcdef"))
+        await wait_for("it says so", lambda: bool(troubles))
+        assert troubles[0] is not None
+        assert "refuses" in troubles[0]
+        await js.update_stream(info.config)
+        assert await asyncio.wait_for(task, 5) == info.state.last_seq + 1
+        assert troubles[-1] is None
+
+
+async def test_a_record_that_cannot_be_read_is_named(nats_server: NatsServer) -> None:
+    """It keeps its shard closed, with a sentence, and no other."""
+    async with connected(nats_server) as client:
+        js = client.jetstream()
+        await open_journal(js)
+        await js.publish(names.readings_subject(0), b"\xff\xff\xff")
+        with pytest.raises(JournalFormatError, match="gw-readings-0, record 2"):
+            await open_shard(js, 0, "worker-1", 1, known=None, retention=SMALL)
