@@ -217,7 +217,7 @@ def test_nothing_is_lost_or_doubled_when_processes_are_killed(
 
     def flows_again(before: dict[str, int]) -> bool:
         now = received()
-        return now is not None and all(now.get(sensor, 0) > before[sensor] + 5 for sensor in sensors)
+        return now is not None and all(now.get(sensor, 0) > before.get(sensor, 0) + 5 for sensor in sensors)
 
     def pid_of(name: str) -> int | None:
         if name != "agent":
