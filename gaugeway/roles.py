@@ -27,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 from gaugeway.files import write_json
 from gaugeway.logs import configure_logging
 
-END_TIMEOUT_S: Final = 8.0  # before the supervisor kills it (STOP_TIMEOUT_S), so that its log says where it hung
+END_TIMEOUT_S: Final = 8.0  # before the supervisor kills it: its log then says where it hung
 STDIN: Final = "-"
 
 Ready = Callable[[dict[str, object]], None]
