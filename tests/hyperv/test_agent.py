@@ -263,7 +263,7 @@ async def test_it_ends_in_order(tmp_path: Path, session: aiohttp.ClientSession, 
     follower = Follower(session)
     spec = replay_spec(flush_ms=10_000)  # so that nothing is committed before the end
     async with agent(tmp_path, spec) as running:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # captures come due; until they are committed nothing outside shows them
         assert running.process is not None
         assert running.process.stdin is not None
         stream = asyncio.create_task(follower.follow(running.url, lambda: False))
