@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 PARTS_HEADER: Final = "Gw-Checkpoint-Parts"
 WINDOWS_HEADER: Final = "Gw-Windows-Sequence"
 PART_BYTES: Final = 4 << 20
-MAX_PARTS: Final = 16  # half of the parts that the stream keeps for a shard
+MAX_PARTS: Final = 32  # half of the parts that the stream keeps for a shard
 
 
 class CheckpointTooLargeError(JournalError):

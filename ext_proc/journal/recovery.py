@@ -70,9 +70,10 @@ def plan(found: Findings) -> Plan:
     """Decide where to begin.
 
     The stream was rolled back if anything points beyond its end: a checkpoint,
-    the windows, our own memory. Such a checkpoint describes records that are
-    gone, so it is not used, and sequence numbers will be used a second time,
-    which the next generation tells apart.
+    the windows, our own memory. Then sequence numbers will be used a second
+    time, which the next generation tells apart. A checkpoint beyond the end
+    describes records that are gone, so it is not used; one before it still
+    holds, for what is left is the beginning of what was.
     """
     checkpoint = found.checkpoint
     in_log = found.last.generation if found.last else 0
@@ -89,7 +90,7 @@ def plan(found: Findings) -> Plan:
         and (place.generation > in_log or (place.generation == in_log and place.seq > found.last_seq))
         for place in seen
     )
-    usable = checkpoint is not None and not rolled_back and _holds(found, checkpoint, in_log)
+    usable = checkpoint is not None and _holds(found, checkpoint, None if rolled_back else in_log)
     return Plan(
         checkpoint=checkpoint if usable else None,
         generation=newest + 1 if rolled_back else newest,
@@ -97,8 +98,11 @@ def plan(found: Findings) -> Plan:
     )
 
 
-def _holds(found: Findings, stored: StoredCheckpoint, in_log: int) -> bool:
-    """Say whether the log that the checkpoint folded is the one that is here."""
+def _holds(found: Findings, stored: StoredCheckpoint, in_log: int | None) -> bool:
+    """Say whether the log that the checkpoint folded is the one that is here.
+
+    `in_log` is the generation at the log's end, None if that was lost.
+    """
     checkpoint = stored.checkpoint
     if stored.windows_seq > found.windows_seq:
         return False  # the windows stream lost rows that only folding again can emit

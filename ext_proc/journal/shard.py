@@ -293,7 +293,8 @@ class ShardJournal:
     async def _checkpoint(self) -> None:
         """Write a checkpoint; without one, recovery only takes longer, so failure is not the end."""
         self._last_checkpoint_ns = time.monotonic_ns()
-        stored = StoredCheckpoint(self._fold.checkpoint(), self._windows.head)
+        # In a thread, for a large shard takes a second; nothing is folded before this task goes on.
+        stored = StoredCheckpoint(await asyncio.to_thread(self._fold.checkpoint), self._windows.head)
         try:
             await save_checkpoint(self._js, stored)
         except (nats.errors.Error, TimeoutError, CheckpointTooLargeError) as error:

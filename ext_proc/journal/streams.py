@@ -18,7 +18,9 @@ log = structlog.get_logger(__name__)
 DAY_S: Final = 86_400.0
 GIB: Final = 1 << 30
 MIN_BYTES: Final = 64 << 20
-CHECKPOINT_MESSAGES: Final = 32  # kept for each shard
+CHECKPOINT_MESSAGES: Final = (
+    64  # kept of each subject; a shard of 5,000 sensors and 20,000 series has 20 parts
+)
 INSUFFICIENT_STORAGE: Final = 10047  # JetStream's error code
 NAME_IN_USE: Final = 10058  # made by someone else meanwhile, with another configuration
 

@@ -116,8 +116,10 @@ def findings(**change: object) -> Findings:
     [
         ({}, True, 2, False),
         ({"checkpoint": None, "at_checkpoint": None, "known": None}, False, 2, False),
-        ({"last_seq": 94, "known": None}, False, 3, True),  # windows point beyond the end
-        ({"last_seq": 97}, False, 3, True),  # our own memory does
+        ({"last_seq": 94, "known": None}, True, 3, True),  # windows point beyond the end
+        ({"last_seq": 97}, True, 3, True),  # our own memory does
+        ({"last_seq": 97, "first_seq": 92, "at_checkpoint": None}, False, 3, True),
+        ({"last_seq": 97, "at_checkpoint": RecordMark(2, 1, 6)}, False, 3, True),
         ({"last_seq": 80, "at_checkpoint": None, "known": None, "coverage": Coverage()}, False, 3, True),
         (  # the stream vanished
             {"first_seq": 0, "last_seq": 0, "last": None, "at_checkpoint": None, "settings_generation": 0},

@@ -10,6 +10,7 @@ import pytest
 from ext_proc.journal.append import Appender
 from ext_proc.journal.errors import FencedError, LeaseSupersededError, ShardClosedError
 from ext_proc.journal.opening import open_shard
+from ext_proc.journal.recovery import Position
 from ext_proc.journal.shard import ShardJournal
 from ext_proc.session.model import Duplicates, Hole
 from ext_proc.windows.fold import Fold
@@ -282,6 +283,27 @@ async def test_a_lost_stream_begins_a_new_generation(nats_server: NatsServer) ->
     assert third.position.generation == 2
     assert third.cursor("a").newest == (7, 50)
     assert {record.generation for _, record in log} == {2}
+
+
+async def test_what_was_counted_before_a_loss_stays_counted(nats_server: NatsServer) -> None:
+    """A log that lost its end goes on from the checkpoint before it: old records may be discarded by then."""
+    async with connected(nats_server) as client:
+        js = client.jetstream()
+        first = await open_journal(js)
+        async with running(first):
+            for begin in range(1, 101, 10):
+                first.offer([run_of("a", begin, 10, start_unix_ns=START)])
+                await first.flush()
+        head = first.position.seq
+        await js.purge_stream(names.readings_stream(0), seq=head)
+        second = await open_journal(js, lease=2, known=Position(1, head + 3))
+        assert second.position.generation == 2
+        assert second.cursor("a").newest == (7, 100)
+        async with running(second):
+            second.offer([run_of("a", 101, 20, start_unix_ns=START)])
+            await second.flush()
+            (audit,) = second.audit().sensors
+    assert (audit.received, audit.aggregated, audit.gaps) == (120, 120, 0)
 
 
 async def test_an_append_without_an_answer_is_settled(nats_server: NatsServer) -> None:
