@@ -14,6 +14,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
+from ext_proc.ending import end
 from ext_proc.journal.append import PUBLISH_TIMEOUT_S, sentence
 from ext_proc.sinks.backoff import Backoff
 from ext_proc.sinks.dead_letters import DeadLetters
@@ -63,9 +64,7 @@ class Driver:
         try:
             await _first_error(tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end(*tasks)
             await self._close()
 
     def status(self) -> SinkStatus:

@@ -13,6 +13,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
+from ext_proc.ending import end
 from ext_proc.journal.append import sentence
 from ext_proc.sinks.backoff import Backoff
 from ext_proc.sinks.batch import Gathering
@@ -109,8 +110,7 @@ class Pump:
             await self._tools.started.wait()
             await self._persist(self._follow)
         finally:
-            survey.cancel()
-            await asyncio.wait({survey})
+            await end(survey)
             await self._reader.close()
 
     async def _load(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
+from ext_proc.ending import end
 from ext_proc.follower.follower import Follower
 from ext_proc.follower.gateway import HttpGateway
 from ext_proc.journal.append import PUBLISH_TIMEOUT_S
@@ -21,7 +22,7 @@ from ext_proc.worker.config import WorkerConfig
 from ext_proc.worker.ext_proc_server import ExtProcServer
 from ext_proc.worker.policy import PolicyInForce
 from ext_proc.worker.resources import WORKER_TYPES
-from ext_proc.worker.shards import ShardKeeper, ShardTools
+from ext_proc.worker.shards import HARD_CLOSE_S, ShardKeeper, ShardTools
 from ext_proc.worker.status import LivePublisher, publish_status, worker_status
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import WORKER_ROLE
@@ -111,5 +112,4 @@ class Worker:
 
 async def _cancel(task: asyncio.Task[None] | None) -> None:
     if task is not None:
-        task.cancel()
-        await asyncio.wait({task})
+        await end(task, again_s=HARD_CLOSE_S)

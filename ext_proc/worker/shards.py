@@ -12,6 +12,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from ext_proc.ending import end
 from ext_proc.journal.append import RecordTooLargeError, sentence
 from ext_proc.journal.errors import FencedError, LeaseSupersededError, ShardClosedError
 from ext_proc.journal.opening import ReplayStalledError, open_shard
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 REOPEN_S: Final = 0.5
 CLOSE_S: Final = 4.0  # a journal that is away is not waited for longer: the agents still have what it lacks
+HARD_CLOSE_S: Final = 4.0  # what a task that was cancelled has for its end, before it is cancelled again
 
 _UNOPENED = (nats.errors.Error, TimeoutError, OSError, ReplayStalledError, FencedError, RecordTooLargeError)
 _UNREADABLE = (JournalFormatError, LogOrderError)
@@ -146,8 +148,7 @@ class ShardKeeper:
                 await self._until(lambda: self.journal is None)
         except TimeoutError:
             log.warning("shard_closed_hard", shard=self.shard, reason=self.message or self._trouble())
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        await end(self._task, again_s=HARD_CLOSE_S)
 
     def _trouble(self) -> str | None:
         return self.journal.trouble if self.journal else None
@@ -270,8 +271,7 @@ class ShardKeeper:
             journal.close()
             await asyncio.wait({running})
         finally:
-            running.cancel()
-            await asyncio.wait({running})
+            await end(running)
 
 
 async def _first(running: asyncio.Task[None], other: Coroutine[None, None, object]) -> None:

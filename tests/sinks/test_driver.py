@@ -10,6 +10,7 @@ from nats.js.api import StreamConfig
 
 from ext_proc.sinks import pump
 from ext_proc.sinks.cursors import StoredCursor
+from ext_proc.sinks.driver import Driver
 from ext_proc.sinks.errors import RetryableSinkError, TerminalSinkError
 from ext_proc.sinks.model import BatchLimits
 from tests.journal.support import connected, run_of, running, wait_for
@@ -290,3 +291,14 @@ async def test_status_is_published(nats_server: NatsServer) -> None:
             message = await subscription.next_msg(timeout=5)
     status = SinkStatus.model_validate_json(message.data)
     assert (status.sink, status.state, status.rows_delivered) == (SINK, "running", 0)
+
+
+async def test_it_ends_whenever_it_is_cancelled(nats_server: NatsServer) -> None:
+    """Also in the middle of a request to NATS, where its client swallows a cancellation now and then."""
+    async with connected(nats_server) as client:
+        for number in range(60):
+            task = asyncio.create_task(Driver(client, SINK, 2, MemoryTarget()).run())
+            await asyncio.sleep(number / 4000)  # from its first steps until it waits
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=10)
+            assert done, f"cancelled after {number / 4} ms"
