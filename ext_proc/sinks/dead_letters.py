@@ -22,7 +22,7 @@ from ext_proc.sinks.model import DeadRow, Kind
 from wire.names import DEAD_LETTERS_STREAM, dead_letters_subject
 
 MAX_AGE_S: Final = 30 * DAY_S
-MAX_BYTES: Final = 256 << 20
+MAX_LETTERS: Final = 200_000  # of all sinks; not bytes, which the server would reserve and may lack
 MESSAGE_ID_HEADER: Final = "Nats-Msg-Id"
 
 
@@ -55,7 +55,7 @@ class DeadLetters:
             name=DEAD_LETTERS_STREAM,
             subjects=[dead_letters_subject("*")],
             max_age=MAX_AGE_S,
-            max_bytes=MAX_BYTES,
+            max_msgs=MAX_LETTERS,
             discard=DiscardPolicy.OLD,
         )
         try:
