@@ -74,7 +74,10 @@ class ReplayCapture:
 
 
 class MachineCapture:
-    """Quantities of this machine, every `interval_ms`."""
+    """Quantities of this machine, every `interval_ms`, at the times that its clock shows.
+
+    A clock that is set back does not stop the capture: event times go back with it.
+    """
 
     def __init__(self, spec: AgentSpec, source: MachineSource, start_unix_ns: int) -> None:
         self._interval_ns = source.interval_ms * 1_000_000
@@ -83,6 +86,8 @@ class MachineCapture:
 
     def due(self, now_unix_ns: int) -> list[Captured]:
         """See Capture."""
+        if self._time - now_unix_ns > self._interval_ns:
+            self._time = now_unix_ns
         if now_unix_ns < self._time:
             return []
         missed = (now_unix_ns - self._time) // self._interval_ns
@@ -97,8 +102,8 @@ class MachineCapture:
 
 def make_capture(spec: AgentSpec, captured: int, last_unix_ns: int | None, now_unix_ns: int) -> Capture:
     """Return the capture of a spec, going on after `captured` readings, the newest at `last_unix_ns`."""
-    start = max(now_unix_ns, (last_unix_ns or 0) + 1)
     if isinstance(spec.source, MachineSource):
-        return MachineCapture(spec, spec.source, start)
+        return MachineCapture(spec, spec.source, now_unix_ns)
+    start = max(now_unix_ns, (last_unix_ns or 0) + 1)
     recording = load(spec.source.recording)
     return ReplayCapture(spec.metrics[0], recording, spec.source, captured=captured, start_unix_ns=start)

@@ -188,10 +188,10 @@ class Spool:
         head, end = firsts[-1] - 1, 0
         for batch, position in read_blocks(path):
             head, end = batch.first_seq + batch.count - 1, position
-        if end < path.stat().st_size:
-            with path.open("r+b") as file:
+        with path.open("r+b") as file:
+            if end < path.stat().st_size:
                 file.truncate(end)
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())  # the last block may have been written by a process that did not live to
         return head
 
 

@@ -115,6 +115,18 @@ def test_the_machine_is_read_once_an_interval() -> None:
     assert capture.next_due_unix_ns() == S + 100_000_000
 
 
+def test_a_clock_that_is_set_back_does_not_stop_the_machine() -> None:
+    """The capture goes on at the times that the clock now shows, also after a restart."""
+    spec = read_spec(machine_spec().model_dump_json())
+    assert isinstance(spec.source, MachineSource)
+    capture = MachineCapture(spec, spec.source, 7200 * S)
+    assert capture.due(7200 * S)
+    back = capture.due(3600 * S)
+    assert {reading.time_unix_ns for reading in back} == {3600 * S}
+    assert capture.next_due_unix_ns() == 3600 * S + 20_000_000
+    assert make_capture(spec, 5, 7200 * S, 3600 * S).next_due_unix_ns() == 3600 * S
+
+
 def test_every_quantity_that_is_available_can_be_read() -> None:
     """With its unit, from the second reading at the latest."""
     names = available()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_rubbish_behind_the_last_block_is_cut(tmp_path: Path, opened: Opened, ta
     assert again.head == 10
     again.commit(some(11, 12))
     assert values(read_all(again.reader(0))) == [float(seq) for seq in range(1, 13)]
+
+
+def test_what_is_found_is_synced_before_it_is_served(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process before may have died between writing a block and its fsync (S2)."""
+    before = opened(tmp_path, LIMIT)
+    before.commit(some(1, 5))
+    before.close()
+    synced: set[int] = set()
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    spool = opened(tmp_path, LIMIT)
+    assert spool.head == 5
+    assert segment(spool).stat().st_ino in synced
 
 
 def test_numbers_go_on_where_even_the_first_block_of_the_only_segment_is_lost(
