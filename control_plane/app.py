@@ -18,6 +18,7 @@ from control_plane.api.app import make_app
 from control_plane.api.ports import Accounts, History, Info
 from control_plane.changes import Changes
 from control_plane.config import ControlPlaneConfig
+from control_plane.ending import end
 from control_plane.fleet import Fleet
 from control_plane.observe.board import StatusBoard
 from control_plane.observe.listener import listening
@@ -38,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 DATABASE: Final = "control.db"
 SHUTDOWN_S: Final = 1.0
+END_S: Final = 4.0  # what the reconciler has for the end of its own parts
 _MISSING_NATS: Final = "NATS is away: what is wanted can be read, not changed"
 
 Ready = Callable[[dict[str, object]], None]
@@ -190,8 +192,7 @@ def _load_envoy_builder() -> EnvoyBuilder:
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+    await end([task], again_s=END_S)
 
 
 async def _settled(task: asyncio.Task[EnvoyBuilder]) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from control_plane.ending import end
 from control_plane.reconcile.absence import Absences
 from control_plane.reconcile.host_keeper import HostDriver, HostKeeper
 from control_plane.reconcile.metrics import ReconcileMetrics
@@ -112,10 +113,7 @@ class Reconciler:
         return not all(nodes.values()) or not owners <= nodes.keys()
 
     async def _stop(self, watching: asyncio.Task[None]) -> None:
-        tasks = [watching, *(task for _, _, task in self._keepers.values())]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end([watching, *(task for _, _, task in self._keepers.values())])
         await self._writer.stop()
 
     async def _watch_nodes(self) -> None:

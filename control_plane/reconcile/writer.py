@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from control_plane.ending import end
 from control_plane.model import StoreUnavailableError
 from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.plan import Plan
@@ -50,11 +51,7 @@ class PlanWriter:
 
     async def stop(self) -> None:
         """Cancel what is under way."""
-        tasks = list(self._under_way.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end(list(self._under_way.values()))
 
     def _begin(self, what: str, writing: Coroutine[None, None, None]) -> None:
         if what in self._under_way:

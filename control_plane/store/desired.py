@@ -11,6 +11,7 @@ import structlog
 from pydantic import BaseModel
 
 from control_plane.config import HostConfig
+from control_plane.ending import end
 from control_plane.model import (
     SensorExistsError,
     SensorSpec,
@@ -96,9 +97,7 @@ class DesiredState:
             await asyncio.gather(*(bucket.wait_loaded() for bucket in buckets))
             yield tasks
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end(tasks)
 
     async def install(self, shards: int, hosts: Iterable[HostConfig]) -> None:
         """Write what the configuration says, as long as that takes. Raises ShardsChangedError."""
