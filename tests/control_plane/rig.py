@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -191,8 +190,3 @@ async def plant(folder: Path, server: NatsServer) -> AsyncIterator[Plant]:
         whole = Plant(folder, server, session)
         stack.push_async_callback(whole.stop)
         yield whole
-
-
-def now_s() -> float:
-    """Return monotonic seconds."""
-    return time.monotonic()

@@ -12,14 +12,12 @@ import pytest
 from nats.aio.client import Client
 
 from control_plane.app import serve
-from tests.control_plane.rig import Plant, machine, now_s, plant
+from tests.control_plane.rig import Plant, machine, plant
 from tests.journal.support import connected
 from tests.support.nats import NatsServer
 from tests.xds.support import eventually
 from wire.names import live_subject
 from wire.status import LiveWindows
-
-FIRST_LIVE_S = 3.0
 
 
 async def add(whole: Plant, sensor_id: str) -> dict[str, Any]:
@@ -36,16 +34,14 @@ async def first_live_window(client: Client, sensor_id: str) -> LiveWindows:
     return LiveWindows.model_validate_json(message.data)
 
 
-async def test_a_sensor_is_live_by_itself_within_seconds(tmp_path: Path, nats_server: NatsServer) -> None:
-    """From the API to the first live 1 s window: at most 3 s, and nothing is restarted."""
+async def test_a_sensor_is_live_by_itself(tmp_path: Path, nats_server: NatsServer) -> None:
+    """From the API to the first live 1 s window, and nothing is restarted; bench.first_row times it."""
     async with plant(tmp_path, nats_server) as whole, connected(nats_server) as client:
         await whole.start_all()
         await add(whole, "warm-up")
         windows = asyncio.create_task(first_live_window(client, "press-1"))
-        began = now_s()
         view = await add(whole, "press-1")
         assert (await windows).windows
-        assert now_s() - began <= FIRST_LIVE_S
         assert view["node"] == "envoy-1"
         assert view["endpoint"]["address"].startswith("127.")
         assert (
