@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -45,10 +45,16 @@ Context = grpc.aio.ServicerContext[discovery_pb2.DeltaDiscoveryRequest, discover
 
 
 class AdsServer:
-    """Serves the snapshots of `cache` over Delta ADS; its counters are in `registry`."""
+    """Serves the snapshots of `cache` over Delta ADS, and `services`; its counters are in `registry`."""
 
-    def __init__(self, cache: SnapshotCache, registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self,
+        cache: SnapshotCache,
+        registry: CollectorRegistry | None = None,
+        services: Sequence[grpc.GenericRpcHandler[Any, Any]] = (),
+    ) -> None:
         self._cache = cache
+        self._services = tuple(services)
         self._metrics = XdsMetrics(registry or CollectorRegistry())
         self._server: grpc.aio.Server | None = None
 
@@ -61,7 +67,10 @@ class AdsServer:
             response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
         )
         server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": handler}),)
+            (
+                grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": handler}),
+                *self._services,
+            )
         )
         try:
             bound = server.add_insecure_port(f"{host}:{port}")
