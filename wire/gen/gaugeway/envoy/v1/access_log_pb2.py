@@ -22,22 +22,20 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from wire.gen.gaugeway.envoy.v1 import core_pb2 as gaugeway_dot_envoy_dot_v1_dot_core__pb2
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2 as gaugeway_dot_envoy_dot_v1_dot_discovery__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
-from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gaugeway/envoy/v1/access_log.proto\x12\x11gaugeway.envoy.v1\x1a!gaugeway/envoy/v1/discovery.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x88\x01\n\x17StreamAccessLogsMessage\x12\x31\n\nidentifier\x18\x01 \x01(\x0b\x32\x1d.gaugeway.envoy.v1.Identifier\x12:\n\thttp_logs\x18\x02 \x01(\x0b\x32\'.gaugeway.envoy.v1.HttpAccessLogEntries\"E\n\nIdentifier\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x17.gaugeway.envoy.v1.Node\x12\x10\n\x08log_name\x18\x02 \x01(\t\"P\n\x14HttpAccessLogEntries\x12\x38\n\tlog_entry\x18\x01 \x03(\x0b\x32%.gaugeway.envoy.v1.HttpAccessLogEntry\"\x1a\n\x18StreamAccessLogsResponse\"\x90\x01\n\x12HttpAccessLogEntry\x12=\n\x11\x63ommon_properties\x18\x01 \x01(\x0b\x32\".gaugeway.envoy.v1.AccessLogCommon\x12;\n\x08response\x18\x04 \x01(\x0b\x32).gaugeway.envoy.v1.HttpResponseProperties\"\xd9\x02\n\x0f\x41\x63\x63\x65ssLogCommon\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x17upstream_remote_address\x18\r \x01(\x0b\x32\x1a.gaugeway.envoy.v1.Address\x12\x18\n\x10upstream_cluster\x18\x0f \x01(\t\x12\x38\n\x0eresponse_flags\x18\x10 \x01(\x0b\x32 .gaugeway.envoy.v1.ResponseFlags\x12-\n\x08metadata\x18\x11 \x01(\x0b\x32\x1b.gaugeway.envoy.v1.Metadata\x12)\n!upstream_transport_failure_reason\x18\x12 \x01(\t\x12+\n\x08\x64uration\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa4\x01\n\x08Metadata\x12H\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32/.gaugeway.envoy.v1.Metadata.FilterMetadataEntry\x1aN\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\"C\n\x07\x41\x64\x64ress\x12\x38\n\x0esocket_address\x18\x01 \x01(\x0b\x32 .gaugeway.envoy.v1.SocketAddress\"4\n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\nport_value\x18\x03 \x01(\r\"l\n\x16HttpResponseProperties\x12\x33\n\rresponse_code\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x1d\n\x15response_code_details\x18\x06 \x01(\t\"\xe8\x06\n\rResponseFlags\x12 \n\x18\x66\x61iled_local_healthcheck\x18\x01 \x01(\x08\x12\x1b\n\x13no_healthy_upstream\x18\x02 \x01(\x08\x12 \n\x18upstream_request_timeout\x18\x03 \x01(\x08\x12\x13\n\x0blocal_reset\x18\x04 \x01(\x08\x12\x1d\n\x15upstream_remote_reset\x18\x05 \x01(\x08\x12#\n\x1bupstream_connection_failure\x18\x06 \x01(\x08\x12\'\n\x1fupstream_connection_termination\x18\x07 \x01(\x08\x12\x19\n\x11upstream_overflow\x18\x08 \x01(\x08\x12\x16\n\x0eno_route_found\x18\t \x01(\x08\x12\x16\n\x0e\x64\x65lay_injected\x18\n \x01(\x08\x12\x16\n\x0e\x66\x61ult_injected\x18\x0b \x01(\x08\x12\x14\n\x0crate_limited\x18\x0c \x01(\x08\x12 \n\x18rate_limit_service_error\x18\x0e \x01(\x08\x12)\n!downstream_connection_termination\x18\x0f \x01(\x08\x12%\n\x1dupstream_retry_limit_exceeded\x18\x10 \x01(\x08\x12\x1b\n\x13stream_idle_timeout\x18\x11 \x01(\x08\x12%\n\x1dinvalid_envoy_request_headers\x18\x12 \x01(\x08\x12!\n\x19\x64ownstream_protocol_error\x18\x13 \x01(\x08\x12,\n$upstream_max_stream_duration_reached\x18\x14 \x01(\x08\x12\"\n\x1aresponse_from_cache_filter\x18\x15 \x01(\x08\x12\x1e\n\x16no_filter_config_found\x18\x16 \x01(\x08\x12\x18\n\x10\x64uration_timeout\x18\x17 \x01(\x08\x12\x1f\n\x17upstream_protocol_error\x18\x18 \x01(\x08\x12\x18\n\x10no_cluster_found\x18\x19 \x01(\x08\x12\x18\n\x10overload_manager\x18\x1a \x01(\x08\x12\x1e\n\x16\x64ns_resolution_failure\x18\x1b \x01(\x08\x12\x1f\n\x17\x64ownstream_remote_reset\x18\x1c \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gaugeway/envoy/v1/access_log.proto\x12\x11gaugeway.envoy.v1\x1a\x1cgaugeway/envoy/v1/core.proto\x1a!gaugeway/envoy/v1/discovery.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x88\x01\n\x17StreamAccessLogsMessage\x12\x31\n\nidentifier\x18\x01 \x01(\x0b\x32\x1d.gaugeway.envoy.v1.Identifier\x12:\n\thttp_logs\x18\x02 \x01(\x0b\x32\'.gaugeway.envoy.v1.HttpAccessLogEntries\"E\n\nIdentifier\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x17.gaugeway.envoy.v1.Node\x12\x10\n\x08log_name\x18\x02 \x01(\t\"P\n\x14HttpAccessLogEntries\x12\x38\n\tlog_entry\x18\x01 \x03(\x0b\x32%.gaugeway.envoy.v1.HttpAccessLogEntry\"\x1a\n\x18StreamAccessLogsResponse\"\x90\x01\n\x12HttpAccessLogEntry\x12=\n\x11\x63ommon_properties\x18\x01 \x01(\x0b\x32\".gaugeway.envoy.v1.AccessLogCommon\x12;\n\x08response\x18\x04 \x01(\x0b\x32).gaugeway.envoy.v1.HttpResponseProperties\"\xd9\x02\n\x0f\x41\x63\x63\x65ssLogCommon\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x17upstream_remote_address\x18\r \x01(\x0b\x32\x1a.gaugeway.envoy.v1.Address\x12\x18\n\x10upstream_cluster\x18\x0f \x01(\t\x12\x38\n\x0eresponse_flags\x18\x10 \x01(\x0b\x32 .gaugeway.envoy.v1.ResponseFlags\x12-\n\x08metadata\x18\x11 \x01(\x0b\x32\x1b.gaugeway.envoy.v1.Metadata\x12)\n!upstream_transport_failure_reason\x18\x12 \x01(\t\x12+\n\x08\x64uration\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\"l\n\x16HttpResponseProperties\x12\x33\n\rresponse_code\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x1d\n\x15response_code_details\x18\x06 \x01(\t\"\xe8\x06\n\rResponseFlags\x12 \n\x18\x66\x61iled_local_healthcheck\x18\x01 \x01(\x08\x12\x1b\n\x13no_healthy_upstream\x18\x02 \x01(\x08\x12 \n\x18upstream_request_timeout\x18\x03 \x01(\x08\x12\x13\n\x0blocal_reset\x18\x04 \x01(\x08\x12\x1d\n\x15upstream_remote_reset\x18\x05 \x01(\x08\x12#\n\x1bupstream_connection_failure\x18\x06 \x01(\x08\x12\'\n\x1fupstream_connection_termination\x18\x07 \x01(\x08\x12\x19\n\x11upstream_overflow\x18\x08 \x01(\x08\x12\x16\n\x0eno_route_found\x18\t \x01(\x08\x12\x16\n\x0e\x64\x65lay_injected\x18\n \x01(\x08\x12\x16\n\x0e\x66\x61ult_injected\x18\x0b \x01(\x08\x12\x14\n\x0crate_limited\x18\x0c \x01(\x08\x12 \n\x18rate_limit_service_error\x18\x0e \x01(\x08\x12)\n!downstream_connection_termination\x18\x0f \x01(\x08\x12%\n\x1dupstream_retry_limit_exceeded\x18\x10 \x01(\x08\x12\x1b\n\x13stream_idle_timeout\x18\x11 \x01(\x08\x12%\n\x1dinvalid_envoy_request_headers\x18\x12 \x01(\x08\x12!\n\x19\x64ownstream_protocol_error\x18\x13 \x01(\x08\x12,\n$upstream_max_stream_duration_reached\x18\x14 \x01(\x08\x12\"\n\x1aresponse_from_cache_filter\x18\x15 \x01(\x08\x12\x1e\n\x16no_filter_config_found\x18\x16 \x01(\x08\x12\x18\n\x10\x64uration_timeout\x18\x17 \x01(\x08\x12\x1f\n\x17upstream_protocol_error\x18\x18 \x01(\x08\x12\x18\n\x10no_cluster_found\x18\x19 \x01(\x08\x12\x18\n\x10overload_manager\x18\x1a \x01(\x08\x12\x1e\n\x16\x64ns_resolution_failure\x18\x1b \x01(\x08\x12\x1f\n\x17\x64ownstream_remote_reset\x18\x1c \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gaugeway.envoy.v1.access_log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METADATA_FILTERMETADATAENTRY']._loaded_options = None
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_options = b'8\001'
   _globals['_STREAMACCESSLOGSMESSAGE']._serialized_start=220
   _globals['_STREAMACCESSLOGSMESSAGE']._serialized_end=356
   _globals['_IDENTIFIER']._serialized_start=358
@@ -50,16 +48,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HTTPACCESSLOGENTRY']._serialized_end=684
   _globals['_ACCESSLOGCOMMON']._serialized_start=687
   _globals['_ACCESSLOGCOMMON']._serialized_end=1032
-  _globals['_METADATA']._serialized_start=1035
-  _globals['_METADATA']._serialized_end=1199
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=1121
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=1199
-  _globals['_ADDRESS']._serialized_start=1201
-  _globals['_ADDRESS']._serialized_end=1268
-  _globals['_SOCKETADDRESS']._serialized_start=1270
-  _globals['_SOCKETADDRESS']._serialized_end=1322
-  _globals['_HTTPRESPONSEPROPERTIES']._serialized_start=1324
-  _globals['_HTTPRESPONSEPROPERTIES']._serialized_end=1432
-  _globals['_RESPONSEFLAGS']._serialized_start=1435
-  _globals['_RESPONSEFLAGS']._serialized_end=2307
+  _globals['_HTTPRESPONSEPROPERTIES']._serialized_start=1034
+  _globals['_HTTPRESPONSEPROPERTIES']._serialized_end=1142
+  _globals['_RESPONSEFLAGS']._serialized_start=1145
+  _globals['_RESPONSEFLAGS']._serialized_end=2017
 # @@protoc_insertion_point(module_scope)

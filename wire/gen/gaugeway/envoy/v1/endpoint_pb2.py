@@ -22,17 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from wire.gen.gaugeway.envoy.v1 import core_pb2 as gaugeway_dot_envoy_dot_v1_dot_core__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gaugeway/envoy/v1/endpoint.proto\x12\x11gaugeway.envoy.v1\"h\n\x15\x43lusterLoadAssignment\x12\x14\n\x0c\x63luster_name\x18\x01 \x01(\t\x12\x39\n\tendpoints\x18\x02 \x03(\x0b\x32&.gaugeway.envoy.v1.LocalityLbEndpoints\"+\n\x13LocalityLbEndpoints\x12\x14\n\x0clb_endpoints\x18\x02 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gaugeway/envoy/v1/endpoint.proto\x12\x11gaugeway.envoy.v1\x1a\x1cgaugeway/envoy/v1/core.proto\"h\n\x15\x43lusterLoadAssignment\x12\x14\n\x0c\x63luster_name\x18\x01 \x01(\t\x12\x39\n\tendpoints\x18\x02 \x03(\x0b\x32&.gaugeway.envoy.v1.LocalityLbEndpoints\"+\n\x13LocalityLbEndpoints\x12\x14\n\x0clb_endpoints\x18\x02 \x03(\x0c\"j\n\nLbEndpoint\x12-\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1b.gaugeway.envoy.v1.Endpoint\x12-\n\x08metadata\x18\x03 \x01(\x0b\x32\x1b.gaugeway.envoy.v1.Metadata\"I\n\x08\x45ndpoint\x12+\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1a.gaugeway.envoy.v1.Address\x12\x10\n\x08hostname\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gaugeway.envoy.v1.endpoint_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLUSTERLOADASSIGNMENT']._serialized_start=55
-  _globals['_CLUSTERLOADASSIGNMENT']._serialized_end=159
-  _globals['_LOCALITYLBENDPOINTS']._serialized_start=161
-  _globals['_LOCALITYLBENDPOINTS']._serialized_end=204
+  _globals['_CLUSTERLOADASSIGNMENT']._serialized_start=85
+  _globals['_CLUSTERLOADASSIGNMENT']._serialized_end=189
+  _globals['_LOCALITYLBENDPOINTS']._serialized_start=191
+  _globals['_LOCALITYLBENDPOINTS']._serialized_end=234
+  _globals['_LBENDPOINT']._serialized_start=236
+  _globals['_LBENDPOINT']._serialized_end=342
+  _globals['_ENDPOINT']._serialized_start=344
+  _globals['_ENDPOINT']._serialized_end=417
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from wire.gen.gaugeway.envoy.v1 import core_pb2 as _core_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -19,3 +20,19 @@ class LocalityLbEndpoints(_message.Message):
     LB_ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     lb_endpoints: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, lb_endpoints: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class LbEndpoint(_message.Message):
+    __slots__ = ("endpoint", "metadata")
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    endpoint: Endpoint
+    metadata: _core_pb2.Metadata
+    def __init__(self, endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., metadata: _Optional[_Union[_core_pb2.Metadata, _Mapping]] = ...) -> None: ...
+
+class Endpoint(_message.Message):
+    __slots__ = ("address", "hostname")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    address: _core_pb2.Address
+    hostname: str
+    def __init__(self, address: _Optional[_Union[_core_pb2.Address, _Mapping]] = ..., hostname: _Optional[str] = ...) -> None: ...
