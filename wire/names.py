@@ -8,6 +8,7 @@ FRAMES_CONTENT_TYPE = "application/vnd.gaugeway.frames.v1+protobuf"
 SENSOR_HEADER = "x-gaugeway-sensor"  # follower -> Envoy: which sensor (subset key)
 CLUSTER_HEADER = "x-gaugeway-cluster"  # follower -> Envoy: the cluster of the sensor's host
 LEASE_HEADER = "x-gaugeway-lease"  # follower -> Envoy -> session: the follower's own stream token
+LB_NAMESPACE = "envoy.lb"  # of the metadata that Envoy chooses an endpoint by
 SUBSET_METADATA_KEY = "sensor"  # key in the `envoy.lb` endpoint and request metadata
 SENSOR_DOMAIN = "sensor.gaugeway.internal"  # endpoint hostname: <sensor id>.<SENSOR_DOMAIN>
 
@@ -17,6 +18,7 @@ CLUSTER_TYPE = _PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINT_TYPE = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER_TYPE = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE_TYPE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SECRET_TYPE = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 SENSOR_TYPE = _PREFIX + "gaugeway.config.v1.SensorAssignment"
 LEASE_TYPE = _PREFIX + "gaugeway.config.v1.ShardLease"
 POLICY_TYPE = _PREFIX + "gaugeway.config.v1.WindowPolicy"

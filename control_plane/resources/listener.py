@@ -8,17 +8,31 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, ResponseFlagFilter
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLog,
+    AccessLogFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    OrFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
+    ApiVersion,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     HeaderValue,
     Http2ProtocolOptions,
+    RuntimeUInt32,
     SocketAddress,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
+    CommonGrpcAccessLogConfig,
+    HttpGrpcAccessLogConfig,
+)
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
@@ -45,22 +59,24 @@ from wire.names import (
     EXT_PROC_CLUSTER,
     GATEWAY_LISTENER,
     GATEWAY_ROUTES,
+    LB_NAMESPACE,
     LEASE_HEADER,
     LISTENER_TYPE,
     ROUTE_TYPE,
     SENSOR_HEADER,
     SUBSET_METADATA_KEY,
+    XDS_CLUSTER,
 )
 
 LOOPBACK: Final = "127.0.0.1"
-_LB_NAMESPACE: Final = "envoy.lb"
 _OWN_NAMESPACE: Final = "gaugeway"
 _CACHED_PORTS: Final = 1 << 10
-# Failures between Envoy and a VM or the worker. `DC`, the follower's own reset, is how streams end.
+_FLUSH_S: Final = 0.25  # how long failures gather before they are told
+# Between Envoy and a VM or the worker. `DC`, the follower's own reset, is how streams end.
 _FAILURES: Final = ["UF", "UC", "UH", "UO", "URX", "UT", "UR", "UPE", "LR", "NR", "NC", "OM"]
 _LOG_FIELDS: Final = {
     "time": "%START_TIME%",
-    "sensor": f"%DYNAMIC_METADATA({_LB_NAMESPACE}:{SUBSET_METADATA_KEY})%",
+    "sensor": f"%DYNAMIC_METADATA({LB_NAMESPACE}:{SUBSET_METADATA_KEY})%",
     "cluster": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",
     "status": "%RESPONSE_CODE%",
@@ -103,7 +119,7 @@ def _manager() -> HttpConnectionManager:
             # Half a fleet that dies at once must not look like a flood of resets and take the rest along.
             max_outbound_control_frames=100_000,
         ),
-        access_log=[_failures_log()],
+        access_log=[_failures_to_stdout(), _failures_to_control_plane()],
         generate_request_id=False,
         use_remote_address=True,
         skip_xff_append=True,
@@ -119,7 +135,7 @@ def _identity() -> Config:
 
     return Config(
         request_rules=[
-            rule(SENSOR_HEADER, _LB_NAMESPACE, SUBSET_METADATA_KEY),
+            rule(SENSOR_HEADER, LB_NAMESPACE, SUBSET_METADATA_KEY),
             rule(LEASE_HEADER, _OWN_NAMESPACE, "lease"),
         ]
     )
@@ -138,7 +154,7 @@ def _ext_proc() -> ExternalProcessor:
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=EXT_PROC_CLUSTER),
             initial_metadata=[
                 HeaderValue(
-                    key=SENSOR_HEADER, value=f"%DYNAMIC_METADATA({_LB_NAMESPACE}:{SUBSET_METADATA_KEY})%"
+                    key=SENSOR_HEADER, value=f"%DYNAMIC_METADATA({LB_NAMESPACE}:{SUBSET_METADATA_KEY})%"
                 ),
                 HeaderValue(key=LEASE_HEADER, value=f"%DYNAMIC_METADATA({_OWN_NAMESPACE}:lease)%"),
             ],
@@ -156,13 +172,51 @@ def _ext_proc() -> ExternalProcessor:
     )
 
 
-def _failures_log() -> AccessLog:
+def _failures_to_stdout() -> AccessLog:
     """Return the log of failures, a JSON object a line on Envoy's stdout."""
     fields = {key: Value(string_value=value) for key, value in sorted(_LOG_FIELDS.items())}
     return AccessLog(
         name="envoy.access_loggers.stdout",
-        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=_FAILURES)),
+        filter=_failures(),
         typed_config=packed(
             StdoutAccessLog(log_format=SubstitutionFormatString(json_format=Struct(fields=fields)))
         ),
+    )
+
+
+def _failures_to_control_plane() -> AccessLog:
+    """Return the log of failures that the control plane shows, beside the ADS stream.
+
+    What fails while the control plane is away is on stdout only: Envoy keeps nothing back.
+    """
+    service = GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=XDS_CLUSTER))
+    common = CommonGrpcAccessLogConfig(
+        log_name=GATEWAY_LISTENER,
+        grpc_service=service,
+        transport_api_version=ApiVersion.V3,
+        buffer_flush_interval=seconds(_FLUSH_S),
+    )
+    return AccessLog(
+        name="envoy.access_loggers.http_grpc",
+        filter=_failures(),
+        typed_config=packed(HttpGrpcAccessLogConfig(common_config=common)),
+    )
+
+
+def _failures() -> AccessLogFilter:
+    """Return the filter of streams that failed between Envoy and a VM or the worker.
+
+    A worker that does not take its streams shows in the status alone.
+    """
+    server_error = ComparisonFilter(
+        op=ComparisonFilterOp.GE,
+        value=RuntimeUInt32(default_value=500, runtime_key="gaugeway.log_status"),
+    )
+    return AccessLogFilter(
+        or_filter=OrFilter(
+            filters=[
+                AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=_FAILURES)),
+                AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=server_error)),
+            ]
+        )
     )
