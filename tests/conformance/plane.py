@@ -14,8 +14,9 @@ from control_plane.xds.cache import NodeStatus, SnapshotCache
 from control_plane.xds.node import NodeKey
 from control_plane.xds.server import AdsServer
 from control_plane.xds.session import TypeStatus
-from tests.conformance.client import ANSWER_S, VARIANTS, Client, node_of
+from tests.conformance.client import ANSWER_S, Client, node_of
 from tests.conformance.resources import TYPES, snapshot
+from tests.conformance.variants import VARIANTS
 from wire.names import ENVOY_ROLE
 
 NODE_ID: Final = "envoy-1"

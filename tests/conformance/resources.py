@@ -15,6 +15,9 @@ TYPES: Final = {
     "lds": "type.googleapis.com/envoy.config.listener.v3.Listener",
     "rds": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
     "sds": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+    "policy": "type.googleapis.com/gaugeway.config.v1.WindowPolicy",
+    "lease": "type.googleapis.com/gaugeway.config.v1.ShardLease",
+    "sensor": "type.googleapis.com/gaugeway.config.v1.SensorAssignment",
     MARKER: "type.googleapis.com/gaugeway.test.Marker",
 }
 ALIASES: Final = {type_url: alias for alias, type_url in TYPES.items()}
