@@ -23,10 +23,11 @@ from control_plane.fleet import Fleet
 from control_plane.observe.board import StatusBoard
 from control_plane.observe.listener import listening
 from control_plane.observe.live_windows import LiveWindowsFeed
+from control_plane.reconcile.engine import Engine
 from control_plane.reconcile.host_keeper import HostDriver
 from control_plane.reconcile.metrics import ReconcileMetrics
-from control_plane.reconcile.publisher import EnvoyBuilder, Publisher
 from control_plane.reconcile.reconciler import Reconciler
+from control_plane.resources.gateway import EnvoyParts
 from control_plane.store.accounts import sqlite_accounts
 from control_plane.store.connection import Connection, nats_connection
 from control_plane.store.desired import DesiredState
@@ -60,7 +61,7 @@ async def serve(config: ControlPlaneConfig, ready: Ready, history: History | Non
         OSError: A port is taken; the text says which.
         ShardsChangedError: The installation has another number of shards.
     """
-    loading = asyncio.create_task(asyncio.to_thread(_load_envoy_builder))
+    loading = asyncio.create_task(asyncio.to_thread(_load_envoy_parts))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_settled, loading)
         accounts = await stack.enter_async_context(sqlite_accounts(config.state_dir / DATABASE))
@@ -101,7 +102,7 @@ class Core:
 
 @contextlib.asynccontextmanager
 async def running_core(
-    config: ControlPlaneConfig, connection: Connection, loading: Awaitable[EnvoyBuilder]
+    config: ControlPlaneConfig, connection: Connection, loading: Awaitable[EnvoyParts]
 ) -> AsyncIterator[Core]:
     """Return the control plane without its API, its first plan made. Raises ShardsChangedError."""
     changes, board, cache, registry = Changes(), StatusBoard(), SnapshotCache(), CollectorRegistry()
@@ -112,12 +113,12 @@ async def running_core(
         watches = await stack.enter_async_context(desired.watched())
         await desired.install(config.shards, config.hosts)
         await stack.enter_async_context(listening(connection.client, board, changes.note))
+        engine = Engine(desired, cache, await loading, metrics, shards=config.shards)
         reconciler = Reconciler(
             desired,
             cache,
-            Publisher(cache, await loading, metrics),
+            engine,
             metrics,
-            shards=config.shards,
             new_driver=_new_driver,
             stepped=changes.note,
             grace_s=config.worker_grace_s,
@@ -130,7 +131,7 @@ async def running_core(
         stack.push_async_callback(ads.stop)
         fleet = Fleet(
             desired=desired,
-            reconciler=reconciler,
+            engine=engine,
             cache=cache,
             board=board,
             feed=LiveWindowsFeed(connection.client, registry),
@@ -185,17 +186,17 @@ def _new_driver(host_id: str, record: HostRecord) -> HostDriver:
     return LabClient(host_id, record.url)
 
 
-def _load_envoy_builder() -> EnvoyBuilder:
+def _load_envoy_parts() -> EnvoyParts:
     """Import what builds Envoy's resources: it takes a second, and NATS and SQL can begin meanwhile."""
     module = importlib.import_module("control_plane.resources.envoy")
-    return cast("EnvoyBuilder", module.envoy_snapshot)
+    return cast("EnvoyParts", module.PARTS)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
     await end([task], again_s=END_S)
 
 
-async def _settled(task: asyncio.Task[EnvoyBuilder]) -> None:
+async def _settled(task: asyncio.Task[EnvoyParts]) -> None:
     """Have a task end that nobody may have waited for."""
     await asyncio.wait({task})
     if not task.cancelled():

@@ -15,7 +15,7 @@ from control_plane.model import HostView, NodeView, SensorSpec, SensorView
 from control_plane.observe.audit import audit_of_shards
 from control_plane.observe.board import StatusBoard
 from control_plane.observe.live_windows import LiveWindowsFeed
-from control_plane.reconcile.reconciler import Reconciler
+from control_plane.reconcile.engine import Engine
 from control_plane.reconcile.verdict import Heard
 from control_plane.reconcile.views import host_view, node_view, sensor_view
 from control_plane.store.desired import DesiredState
@@ -32,7 +32,7 @@ class Fleet:
         self,
         *,
         desired: DesiredState,
-        reconciler: Reconciler,
+        engine: Engine,
         cache: SnapshotCache,
         board: StatusBoard,
         feed: LiveWindowsFeed,
@@ -41,7 +41,7 @@ class Fleet:
         shards: int,
     ) -> None:
         self._desired = desired
-        self._reconciler = reconciler
+        self._engine = engine
         self._cache = cache
         self._board = board
         self._feed = feed
@@ -75,7 +75,7 @@ class Fleet:
 
     def hosts(self) -> list[HostView]:
         """See FleetPort."""
-        world = self._reconciler.world
+        world = self._engine.world
         assert world is not None
         return [host_view(world, host_id, record) for host_id, record in sorted(self._desired.hosts.items())]
 
@@ -108,7 +108,7 @@ class Fleet:
 
     def _view(self, sensor: Sensor, heard: dict[str, Heard]) -> SensorView:
         """Return a sensor's view, also of one that is newer than the last plan."""
-        world, plan = self._reconciler.world, self._reconciler.plan
+        world, plan = self._engine.world, self._engine.plan
         assert world is not None
         assert plan is not None
         sensor_id = sensor.record.spec.id

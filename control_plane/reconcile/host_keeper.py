@@ -21,7 +21,7 @@ from control_plane.reconcile.operations import (
     next_due_s,
     wanted_operations,
 )
-from control_plane.reconcile.plan import HostWish
+from control_plane.reconcile.wishes import HostWish
 from control_plane.reconcile.world import Failure, HostState
 from hyperv.errors import HostError, RetryableHostError, TerminalHostError
 from hyperv.model import VmSpec, VmState

@@ -15,6 +15,13 @@ class ReconcileMetrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
             registry=registry,
         )
+        self.snapshot_seconds = Histogram(
+            "gaugeway_reconcile_snapshot_seconds",
+            "Building and publishing what changed for all nodes of a role, in one step.",
+            ["role"],
+            buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+            registry=registry,
+        )
         self.snapshots = Counter(
             "gaugeway_reconcile_snapshots", "Snapshots built and published.", ["role"], registry=registry
         )

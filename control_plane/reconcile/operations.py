@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from control_plane.reconcile.plan import HostWish
+from control_plane.reconcile.wishes import HostWish
 from hyperv.model import VmState
 
 FIRST_RETRY_S: Final = 0.2

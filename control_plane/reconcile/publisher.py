@@ -1,162 +1,152 @@
-"""Plans into the ADS server's cache, and the cache's nodes back into the picture."""
+"""Plans into the ADS server's cache: each node's snapshot, made from the one before."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.plan import Plan, WorkerPlan
-from control_plane.reconcile.world import EnvoyState, WorkerState
-from control_plane.resources.model import InconsistentSnapshotError, Snapshot
-from control_plane.resources.worker import worker_snapshot
-from control_plane.xds.cache import NodeStatus, SnapshotCache
-from control_plane.xds.node import NodeKey
-from control_plane.xds.session import TypeStatus
-from hyperv.model import Endpoint
-from wire.names import (
-    CLUSTER_TYPE,
-    ENDPOINT_TYPE,
-    ENVOY_ROLE,
-    GATEWAY_PORT_METADATA,
-    LEASE_TYPE,
-    SENSOR_TYPE,
-    WORKER_ROLE,
-    host_cluster,
+from control_plane.reconcile.versions import EndpointVersions
+from control_plane.reconcile.world import EnvoyState
+from control_plane.resources.gateway import EnvoyParts, EnvoySnapshots
+from control_plane.resources.model import InconsistentSnapshotError, Resource, Snapshot
+from control_plane.resources.worker import (
+    assignment_resource,
+    lease_resource,
+    policy_resource,
+    worker_snapshot,
 )
+from control_plane.xds.cache import SnapshotCache
+from control_plane.xds.node import NodeKey
+from wire.names import ENDPOINT_TYPE, ENVOY_ROLE, LEASE_TYPE, SENSOR_TYPE, WORKER_ROLE, host_cluster
 
 log = structlog.get_logger(__name__)
 
-Endpoints = Mapping[str, Mapping[str, Endpoint]]  # {host: {sensor: endpoint}}
-EnvoyBuilder = Callable[[Iterable[str], Endpoints, int], Snapshot]  # resources.envoy.envoy_snapshot
+_ENVOYS: Final = NodeKey(ENVOY_ROLE, "*")
 
-_NOTHING: Final = TypeStatus({}, {}, {}, 0)
-_KEPT_VERSIONS: Final = 20  # of a host's endpoints: more than can be under way to an Envoy (MAX_IN_FLIGHT)
+
+@dataclass(slots=True)
+class _Worker:
+    """What was published for a worker, and what from."""
+
+    snapshot: Snapshot
+    plan: WorkerPlan
 
 
 class Publisher:
-    """Publishes what changed, and remembers what each version of a host's endpoints holds.
+    """Publishes what changed.
 
     Args:
         cache: The ADS server's.
-        build_envoy: Builds an Envoy's snapshot.
-        metrics: Counts what is built.
+        parts: Builds Envoy's resources.
+        versions: Is told what each version of a host's endpoints holds.
+        metrics: Counts and times what is built.
+
+    Attributes:
+        problems: By node, why its newest snapshot was refused and the last good
+            one is in force; the id `*` stands for every Envoy.
     """
 
-    def __init__(self, cache: SnapshotCache, build_envoy: EnvoyBuilder, metrics: ReconcileMetrics) -> None:
+    def __init__(
+        self, cache: SnapshotCache, parts: EnvoyParts, versions: EndpointVersions, metrics: ReconcileMetrics
+    ) -> None:
+        self.problems: dict[NodeKey, tuple[str, ...]] = {}
         self._cache = cache
-        self._build_envoy = build_envoy
+        self._versions = versions
         self._metrics = metrics
         self._revision = 0
-        self._endpoints: Endpoints = {}
-        self._envoys: dict[int, Snapshot] = {}  # by gateway port, of self._endpoints
-        self._published: dict[NodeKey, object] = {}  # what its snapshot was made from
-        self._contents: dict[str, OrderedDict[str, Mapping[str, Endpoint]]] = {}  # by host and version
+        self._snapshots = EnvoySnapshots(parts)
+        self._due_hosts: set[str] = set()
+        self._envoys: dict[str, Snapshot] = {}
+        self._workers: dict[str, _Worker] = {}
 
-    # --- the picture ------------------------------------------------------------------------
-    def envoy(self, node: NodeStatus, hosts: Collection[str]) -> EnvoyState:
-        """Return what is known of an Envoy."""
-        port = node.metadata.get(GATEWAY_PORT_METADATA, 0)
-        port = int(port) if isinstance(port, (int, float)) else 0
-        if node.connected_since_unix_ns is None:
-            return EnvoyState(connected=False, gateway_port=port)
-        clusters = node.types.get(CLUSTER_TYPE, _NOTHING)
-        endpoints = node.types.get(ENDPOINT_TYPE, _NOTHING)
-        runs: dict[str, Mapping[str, Endpoint]] = {}
-        rejected: dict[str, str] = {}
-        for host in hosts:
-            name = host_cluster(host)
-            content = self._content(host, endpoints.acked.get(name))
-            if content is not None and name in clusters.acked:
-                runs[host] = content
-            rejection = endpoints.rejected.get(name) or clusters.rejected.get(name)
-            if rejection is not None:
-                rejected[host] = rejection.error
-        return EnvoyState(connected=True, gateway_port=port, runs=runs, rejected=rejected)
-
-    def worker(self, node: NodeStatus, leaving: Collection[str]) -> WorkerState:
-        """Return what is known of a worker; `leaving` are the sensors on their way out."""
-        if node.connected_since_unix_ns is None:
-            return WorkerState(connected=False, asked=SENSOR_TYPE in node.types)
-        sensors = node.types.get(SENSOR_TYPE, _NOTHING)
-        leases = node.types.get(LEASE_TYPE, _NOTHING)
-        return WorkerState(
-            connected=True,
-            asked=SENSOR_TYPE in node.types,
-            acked=sensors.acked,
-            rejected={name: each.error for name, each in sensors.rejected.items()},
-            leases={int(name): version for name, version in leases.acked.items() if name.isdecimal()},
-            rejected_leases={
-                int(name): each.error for name, each in leases.rejected.items() if name.isdecimal()
-            },
-            clear=frozenset(name for name in leaving if self._cache.runs(node.key, SENSOR_TYPE, name, None)),
-        )
-
-    # --- the plan ---------------------------------------------------------------------------
     def publish(self, plan: Plan, envoys: Mapping[str, EnvoyState]) -> None:
         """Publish what the plan has each node run, where that changed."""
-        if plan.endpoints != self._endpoints:
-            self._endpoints, self._envoys = plan.endpoints, {}
-        for node_id, envoy in envoys.items():
-            self._publish_envoy(NodeKey(ENVOY_ROLE, node_id), envoy.gateway_port)
-        for node_id, worker in plan.workers.items():
-            self._publish_worker(NodeKey(WORKER_ROLE, node_id), worker)
+        self._due_hosts |= plan.difference.hosts
+        with self._metrics.snapshot_seconds.labels(ENVOY_ROLE).time():
+            if self._due_hosts:
+                self._change_hosts(plan)
+            for node_id, envoy in envoys.items():
+                self._publish_envoy(node_id, envoy.gateway_port)
+        with self._metrics.snapshot_seconds.labels(WORKER_ROLE).time():
+            for node_id in self._workers.keys() - plan.workers.keys():
+                del self._workers[node_id]  # it has not said yet what it runs: then all of it is compared
+            for node_id, worker in plan.workers.items():
+                self._publish_worker(node_id, worker, plan.difference.assigned.get(node_id, frozenset()))
 
     def forget(self, key: NodeKey) -> None:
         """Drop a node that is gone for good."""
         self._cache.forget(key)
-        self._published.pop(key, None)
+        (self._envoys if key.role == ENVOY_ROLE else self._workers).pop(key.node_id, None)
+        self.problems.pop(key, None)
 
-    def _publish_envoy(self, key: NodeKey, port: int) -> None:
-        made_from = (self._endpoints, port)
-        if self._published.get(key) == made_from:
-            return
+    # --- Envoys -----------------------------------------------------------------------------
+    def _change_hosts(self, plan: Plan) -> None:
+        hosts = {host: plan.endpoints.get(host) for host in self._due_hosts}
         try:
-            snapshot = self._envoys.get(port) or self._build_envoy(self._endpoints, self._endpoints, port)
+            self._snapshots.change(hosts)
         except InconsistentSnapshotError as error:
-            self._refused(key, error)
+            self._refused(_ENVOYS, error)
+            return
+        self._due_hosts.clear()
+        self.problems.pop(_ENVOYS, None)
+        versions = self._snapshots.shared.of(ENDPOINT_TYPE)
+        for host, placed in hosts.items():
+            if placed is None:
+                self._versions.forget(host)
+            else:
+                self._versions.remember(host, versions[host_cluster(host)].version, placed)
+
+    def _publish_envoy(self, node_id: str, port: int) -> None:
+        snapshot = self._snapshots.of_port(port)
+        if self._envoys.get(node_id) is not snapshot:
+            self._envoys[node_id] = snapshot
+            self._put(NodeKey(ENVOY_ROLE, node_id), snapshot)
+
+    # --- workers ----------------------------------------------------------------------------
+    def _publish_worker(self, node_id: str, plan: WorkerPlan, assigned: frozenset[str]) -> None:
+        known = self._workers.get(node_id)
+        if known is None:
+            snapshot = worker_snapshot(plan.assignments.values(), plan.leases, plan.policy)
+        elif assigned or plan.leases != known.plan.leases or plan.policy != known.plan.policy:
+            snapshot = _changed(known, plan, assigned)
         else:
-            self._envoys[port] = snapshot
-            self._remember(snapshot)
-            self._put(key, snapshot)
-        self._published[key] = made_from
-
-    def _publish_worker(self, key: NodeKey, plan: WorkerPlan) -> None:
-        if self._published.get(key) == plan:
             return
-        try:
-            self._put(key, worker_snapshot(plan.assignments, plan.leases, plan.policy))
-        except InconsistentSnapshotError as error:
-            self._refused(key, error)
-        self._published[key] = plan
+        self._workers[node_id] = _Worker(snapshot, plan)
+        self._put(NodeKey(WORKER_ROLE, node_id), snapshot)
 
     def _put(self, key: NodeKey, snapshot: Snapshot) -> None:
+        try:
+            self._cache.publish(key, snapshot, self._revision + 1)
+        except InconsistentSnapshotError as error:
+            self._refused(key, error)
+            return
         self._revision += 1
-        self._cache.publish(key, snapshot, self._revision)
+        self.problems.pop(key, None)
         self._metrics.snapshots.labels(key.role).inc()
 
     def _refused(self, key: NodeKey, error: InconsistentSnapshotError) -> None:
+        if self.problems.get(key) == error.problems:
+            return
+        self.problems[key] = error.problems
         self._metrics.refused_snapshots.labels(key.role).inc()
         log.error("snapshot_refused", role=key.role, node=key.node_id, problems=error.problems)
 
-    def _content(self, host: str, version: str | None) -> Mapping[str, Endpoint] | None:
-        """Return what a version of a host's endpoints holds; None if that is not known."""
-        known = self._contents.get(host)
-        if known is None or version is None or version not in known:
-            return None
-        known.move_to_end(version)  # kept for as long as an Envoy runs it
-        return known[version]
 
-    def _remember(self, snapshot: Snapshot) -> None:
-        """Note what the snapshot's version of each host's endpoints holds."""
-        versions = snapshot.of(ENDPOINT_TYPE)
-        for host, placed in self._endpoints.items():
-            known = self._contents.setdefault(host, OrderedDict())
-            version = versions[host_cluster(host)].version
-            known[version] = placed
-            known.move_to_end(version)
-            while len(known) > _KEPT_VERSIONS:
-                known.popitem(last=False)
+def _changed(known: _Worker, plan: WorkerPlan, assigned: frozenset[str]) -> Snapshot:
+    """Return a worker's snapshot with these assignments, all leases and the policy as they are now."""
+    put: list[Resource] = [
+        assignment_resource(plan.assignments[name]) for name in assigned if name in plan.assignments
+    ]
+    removed = [(SENSOR_TYPE, name) for name in assigned if name not in plan.assignments]
+    if plan.leases != known.plan.leases:
+        now = {each.name: each for each in map(lease_resource, plan.leases)}
+        put += now.values()
+        removed += [(LEASE_TYPE, name) for name in known.snapshot.of(LEASE_TYPE) if name not in now]
+    if plan.policy != known.plan.policy:
+        put.append(policy_resource(plan.policy))
+    return known.snapshot.with_changes(put, removed)

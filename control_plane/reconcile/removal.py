@@ -12,32 +12,23 @@ where it was. No step is taken back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
-from control_plane.reconcile.world import Memory, WorkerState, World
+from control_plane.reconcile.world import WorkerState, World
 from control_plane.resources.worker import ShardLease, lease_resource
 from control_plane.store.records import Lease, Sensor
 from wire.ids import shard_of
 
 
-def leaving(sensors: Mapping[str, Sensor]) -> list[str]:
-    """Return the sensors on their way out."""
-    return [key for key, sensor in sensors.items() if sensor.record.removing]
+def released_sensors(world: World, leaving: Collection[str], before: Collection[str]) -> frozenset[str]:
+    """Return the sensors on their way out (`leaving`) that no worker runs; `before` did not already."""
+    return frozenset(key for key in leaving if key in before or awaited_worker(world, key) is None)
 
 
-def released_sensors(world: World, memory: Memory) -> frozenset[str]:
-    """Return the sensors on their way out that no worker runs."""
+def drained_sensors(world: World, released: Collection[str], before: Collection[str]) -> frozenset[str]:
+    """Return those of `released` that no Envoy runs; of `before` none did already."""
     return frozenset(
-        key for key in leaving(world.sensors) if key in memory.released or awaited_worker(world, key) is None
-    )
-
-
-def drained_sensors(world: World, memory: Memory, released: frozenset[str]) -> frozenset[str]:
-    """Return those of `released` that no Envoy runs."""
-    return frozenset(
-        key
-        for key in released
-        if key in memory.drained or awaited_envoy(world, key, world.sensors[key]) is None
+        key for key in released if key in before or awaited_envoy(world, key, world.sensors[key]) is None
     )
 
 

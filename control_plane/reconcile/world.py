@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from control_plane.resources.worker import SensorAssignment, WindowPolicy
@@ -66,7 +66,7 @@ class WorkerState:
         rejected: By sensor, why it refused the assignment, or its end.
         leases: By shard, the version of the lease that it is known to hold.
         rejected_leases: By shard, why it does not hold the lease.
-        clear: Sensors on their way out that it is known to run nothing of.
+        clear: Sensors that it is known to run nothing of.
     """
 
     connected: bool
@@ -75,7 +75,7 @@ class WorkerState:
     rejected: Mapping[str, str] = field(default_factory=dict)
     leases: Mapping[int, str] = field(default_factory=dict)
     rejected_leases: Mapping[int, str] = field(default_factory=dict)
-    clear: frozenset[str] = frozenset()
+    clear: Container[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

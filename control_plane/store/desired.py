@@ -81,6 +81,8 @@ class DesiredState:
         self.leases: dict[int, Lease] = {}
         self.policy = WindowPolicy()
         self._on_change = changed
+        self._changed_sensors: set[str] = set()
+        self._changed_leases: set[int] = set()
         self._sensors = Bucket(connection, SENSORS_BUCKET, self._sensors_changed)
         self._hosts = Bucket(connection, HOSTS_BUCKET, self._hosts_changed)
         self._settings = Bucket(connection, SETTINGS_BUCKET, self._settings_changed)
@@ -182,8 +184,15 @@ class DesiredState:
         key = f"{LEASE_PREFIX}{shard}"
         await (self._settings.update(key, value, last) if last else self._settings.create(key, value))
 
+    def take_changes(self) -> tuple[set[str], set[int]]:
+        """Return the sensors (record or endpoint) and the leases that changed since it was last asked."""
+        sensors, leases = self._changed_sensors, self._changed_leases
+        self._changed_sensors, self._changed_leases = set(), set()
+        return sensors, leases
+
     # --- what the buckets say ---------------------------------------------------------------
     def _sensors_changed(self, keys: set[str]) -> None:
+        self._changed_sensors |= keys
         for key in keys:
             entry = self._sensors.get(key)
             if entry is None:
@@ -208,7 +217,9 @@ class DesiredState:
         for key in keys:
             entry = self._settings.get(key)
             if key.startswith(ENDPOINT_PREFIX):
-                _keep(self.endpoints, key.removeprefix(ENDPOINT_PREFIX), _endpoint(key, entry))
+                sensor_id = key.removeprefix(ENDPOINT_PREFIX)
+                self._changed_sensors.add(sensor_id)
+                _keep(self.endpoints, sensor_id, _endpoint(key, entry))
             elif key.startswith(LEASE_PREFIX):
                 self._lease_changed(key, entry)
             elif key == POLICY_KEY:
@@ -224,6 +235,7 @@ class DesiredState:
         lease = None
         if entry is not None and record is not None:
             lease = Lease(record.owner, record.generation, entry.revision)
+        self._changed_leases.add(int(shard))
         _keep(self.leases, int(shard), lease)
 
 

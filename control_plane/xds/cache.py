@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from control_plane.resources.model import Snapshot, check_consistent
@@ -31,6 +31,19 @@ class NodeStatus:
     metadata: Mapping[str, Any]
     types: Mapping[str, TypeStatus]
     revision: int | None
+
+
+@dataclass(slots=True)
+class News:
+    """What became known of a node.
+
+    Attributes:
+        streams: A stream began or ended, or a type was asked for the first time.
+        names: By type URL, resources whose sent, acked or rejected version changed.
+    """
+
+    streams: bool = False
+    names: dict[str, set[str]] = field(default_factory=dict)
 
 
 class Connection:
@@ -77,6 +90,7 @@ class SnapshotCache:
         self._connections: dict[NodeKey, Connection] = {}
         self._last: dict[NodeKey, Connection] = {}  # of nodes without a stream now
         self._waiting: set[asyncio.Future[None]] = set()
+        self._news: dict[NodeKey, News] = {}
 
     # --- for reconcilers --------------------------------------------------------------------
     def publish(self, key: NodeKey, snapshot: Snapshot, revision: int) -> None:
@@ -117,6 +131,16 @@ class SnapshotCache:
         """Return where every node stands that is connected, was, or has a snapshot; sorted by key."""
         keys = {*self._published, *self._connections, *self._last}
         return [self._status(key) for key in sorted(keys)]
+
+    def node(self, key: NodeKey) -> NodeStatus | None:
+        """Return where a node stands; None if nothing is known of it."""
+        known = key in self._published or key in self._connections or key in self._last
+        return self._status(key) if known else None
+
+    def take_news(self) -> dict[NodeKey, News]:
+        """Return what became known of each node since it was last asked."""
+        news, self._news = self._news, {}
+        return news
 
     def acked_revision(self, key: NodeKey, type_url: str) -> int:
         """Return the highest revision whose resources of this type the node runs, every one.
@@ -159,6 +183,7 @@ class SnapshotCache:
         published = self._published.get(node.key)
         if published is not None:
             connection.session.update(published.snapshot, published.revision)
+        self._news.setdefault(node.key, News()).streams = True
         self._changed()
         return connection
 
@@ -168,11 +193,13 @@ class SnapshotCache:
         if self._connections.get(key) is connection:
             del self._connections[key]
             self._last[key] = connection
+            self._news.setdefault(key, News()).streams = True
             self._changed()
 
     def receive(self, connection: Connection, request: Request) -> Settled | None:
         """Take a request from a stream; return the response that it settles. Raises ProtocolError."""
         settled = connection.session.receive(request)
+        self._news.setdefault(connection.node.key, News()).streams = True
         connection.wake()
         self._changed()
         return settled

@@ -1,4 +1,4 @@
-"""A small world for plans: real plan, publisher and ADS cache; nodes, hosts and the store are simulated.
+"""A small world for plans: real engine and ADS cache; nodes, hosts and the store are simulated.
 
 Every node answers when the test says so, so that any order of events can be tried.
 """
@@ -13,12 +13,11 @@ from dataclasses import dataclass, field, replace
 from prometheus_client import CollectorRegistry
 
 from control_plane.model import SensorSpec
+from control_plane.reconcile.engine import Engine
 from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.plan import Plan, make_plan
-from control_plane.reconcile.publisher import Publisher
-from control_plane.reconcile.removal import leaving
-from control_plane.reconcile.world import HostState, Memory, World
-from control_plane.resources.model import Snapshot, new_resource, new_snapshot
+from control_plane.reconcile.world import HostState, Memory
+from control_plane.resources.model import Resource, new_resource
 from control_plane.resources.worker import WindowPolicy
 from control_plane.store.records import Lease, Sensor, SensorRecord
 from control_plane.xds.cache import Connection, SnapshotCache
@@ -31,7 +30,9 @@ from wire.names import (
     ENDPOINT_TYPE,
     ENVOY_ROLE,
     LEASE_TYPE,
+    LISTENER_TYPE,
     POLICY_TYPE,
+    ROUTE_TYPE,
     SENSOR_TYPE,
     WORKER_ROLE,
     host_cluster,
@@ -71,17 +72,26 @@ def running_vm(stored: Sensor, endpoint: Endpoint) -> VmState:
     )
 
 
-def json_envoy(
-    hosts: Iterable[str], endpoints: Mapping[str, Mapping[str, Endpoint]], gateway_port: int
-) -> Snapshot:
-    """Build an Envoy's snapshot whose endpoints can be read in a test."""
-    resources = []
-    for host in hosts:
-        name = host_cluster(host)
-        resources.append(new_resource(CLUSTER_TYPE, name, name.encode(), ((ENDPOINT_TYPE, name),)))
-        placed = {key: each.version for key, each in sorted(endpoints.get(host, {}).items())}
-        resources.append(new_resource(ENDPOINT_TYPE, name, json.dumps(placed).encode()))
-    return new_snapshot(resources, (CLUSTER_TYPE, ENDPOINT_TYPE))
+class JsonParts:
+    """Envoy's resources, such that its endpoints can be read in a test."""
+
+    def cluster(self, host_id: str) -> Resource:
+        """Return a cluster."""
+        name = host_cluster(host_id)
+        return new_resource(CLUSTER_TYPE, name, name.encode(), ((ENDPOINT_TYPE, name),))
+
+    def endpoints(self, host_id: str, placed: Mapping[str, Endpoint]) -> Resource:
+        """Return endpoints as JSON: {sensor: endpoint version}."""
+        versions = {key: each.version for key, each in sorted(placed.items())}
+        return new_resource(ENDPOINT_TYPE, host_cluster(host_id), json.dumps(versions).encode())
+
+    def listener(self, gateway_port: int) -> Resource:
+        """Return a listener; no node here asks for it."""
+        return new_resource(LISTENER_TYPE, "gateway", str(gateway_port).encode())
+
+    def routes(self) -> Resource:
+        """Return routes; no node here asks for them."""
+        return new_resource(ROUTE_TYPE, "gateway", b"")
 
 
 @dataclass
@@ -126,6 +136,7 @@ class Sim:
         self.sensors: dict[str, Sensor] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.leases: dict[int, Lease] = {}
+        self.policy = WindowPolicy()
         self.host = HostState(reachable=True)
         self.recent: set[str] = set()
         self.revision = 0
@@ -142,7 +153,9 @@ class Sim:
             node.connection = None
             node.inbox.clear()
         self.cache = SnapshotCache()
-        self.publisher = Publisher(self.cache, json_envoy, ReconcileMetrics(CollectorRegistry()))
+        self.metrics = ReconcileMetrics(CollectorRegistry())
+        self.engine = Engine(self, self.cache, JsonParts(), self.metrics, shards=SHARDS)
+        self.changed: tuple[set[str], set[int]] = set(), set()
         self.memory = Memory()
         self.recent |= {lease.owner for lease in self.leases.values()}
         self.plan: Plan | None = None
@@ -226,36 +239,20 @@ class Sim:
         self.host = replace(self.host, vms=vms)
 
     # --- the control plane ------------------------------------------------------------------
-    def world(self) -> World:
-        """Return the picture."""
-        nodes = {node.key: node for node in self.cache.nodes()}
-        out = leaving(self.sensors)
-        return World(
-            shards=SHARDS,
-            sensors=dict(self.sensors),
-            endpoints=dict(self.endpoints),
-            leases=dict(self.leases),
-            policy=WindowPolicy(),
-            hosts={HOST: self.host},
-            envoys={
-                key.node_id: self.publisher.envoy(node, [HOST])
-                for key, node in nodes.items()
-                if key.role == ENVOY_ROLE
-            },
-            workers={
-                key.node_id: self.publisher.worker(node, out)
-                for key, node in nodes.items()
-                if key.role == WORKER_ROLE
-            },
-            recent=frozenset(self.recent),
-        )
+    def take_changes(self) -> tuple[set[str], set[int]]:
+        """See control_plane.reconcile.engine.Desired."""
+        changed, self.changed = self.changed, (set(), set())
+        return changed
 
     def step(self) -> Plan:
-        """Make a plan and publish it."""
-        world = self.world()
-        plan = make_plan(world, self.memory)
+        """Make a plan from what changed and publish it; a plan of everything must be the same plan."""
+        before = Memory(dict(self.memory.assigned), self.memory.released, self.memory.drained)
+        self.engine.look({HOST: self.host})
+        plan = self.engine.step(frozenset(self.recent))
+        assert self.engine.world is not None
+        anew = make_plan(self.engine.world, before)
+        assert replace(plan, difference=anew.difference) == anew
         self.plan, self.memory = plan, plan.memory
-        self.publisher.publish(plan, world.envoys)
         removed = self.host.removed & plan.wishes[HOST].remove
         self.host = replace(self.host, removed=removed)
         return plan
@@ -268,7 +265,9 @@ class Sim:
             if (0 if lease is None else lease.revision) == claim.last:
                 self.revision += 1
                 self.leases[claim.shard] = Lease(claim.owner, claim.generation, self.revision)
+                self.changed[1].add(claim.shard)
         self.endpoints.update((key, each) for key, each in self.plan.learnt.items() if key in self.sensors)
+        self.changed[0].update(self.plan.learnt, self.plan.forget)
         for sensor_id in self.plan.forget:
             self.endpoints.pop(sensor_id, None)
             self.sensors.pop(sensor_id, None)
@@ -277,11 +276,13 @@ class Sim:
         """Ask for a sensor."""
         self.revision += 1
         self.sensors[sensor_id] = sensor(sensor_id, revision=self.revision)
+        self.changed[0].add(sensor_id)
 
     def remove(self, sensor_id: str) -> None:
         """Ask for a sensor to go."""
         self.revision += 1
         self.sensors[sensor_id] = sensor(sensor_id, removing=True, revision=self.revision)
+        self.changed[0].add(sensor_id)
 
     # --- judging ----------------------------------------------------------------------------
     def node(self, role: str, node_id: str) -> SimNode:

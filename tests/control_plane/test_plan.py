@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from control_plane.reconcile.absence import Absences
 from control_plane.reconcile.leases import LeaseClaim, due_claims, rendezvous
-from control_plane.reconcile.plan import make_plan
+from control_plane.reconcile.plan import Plan, make_plan
 from control_plane.reconcile.world import EnvoyState, HostState, Memory, WorkerState, World
 from control_plane.resources.worker import ShardLease, WindowPolicy, lease_resource
 from control_plane.store.records import Lease
@@ -43,6 +43,11 @@ def world(**changes: object) -> World:
 def removing(**changes: object) -> World:
     """Return a picture with one sensor on its way out, changed."""
     return world(**{"sensors": {"press-1": sensor("press-1", removing=True)}, **changes})
+
+
+def told(plan: Plan) -> dict[str, str]:
+    """Return what node-1's worker is told: {sensor: endpoint version}."""
+    return {key: each.endpoint_version for key, each in plan.workers["node-1"].assignments.items()}
 
 
 # --- leases -------------------------------------------------------------------------------------
@@ -91,9 +96,9 @@ def test_a_worker_is_told_once_its_envoy_is_ready() -> None:
             "node-2": EnvoyState(True, 0, {HOST: {"press-1": HERE}}),
         }
     )
-    assert make_plan(waiting, Memory()).workers["node-1"].assignments == ()
+    assert told(make_plan(waiting, Memory())) == {}
     ready = make_plan(world(), Memory())
-    assert [each.endpoint_version for each in ready.workers["node-1"].assignments] == [HERE.version]
+    assert told(ready) == {"press-1": HERE.version}
 
 
 def test_a_move_goes_to_envoy_first() -> None:
@@ -102,12 +107,12 @@ def test_a_move_goes_to_envoy_first() -> None:
     moved = world(endpoints={"press-1": THERE})
     plan = make_plan(moved, memory)
     assert plan.endpoints[HOST]["press-1"] == THERE
-    assert plan.workers["node-1"].assignments[0].endpoint_version == HERE.version
+    assert told(plan) == {"press-1": HERE.version}
     there = world(
         endpoints={"press-1": THERE},
         envoys={"node-1": EnvoyState(connected=True, runs={HOST: {"press-1": THERE}})},
     )
-    assert make_plan(there, plan.memory).workers["node-1"].assignments[0].endpoint_version == THERE.version
+    assert told(make_plan(there, plan.memory)) == {"press-1": THERE.version}
 
 
 def test_what_a_host_says_is_written_down_first() -> None:
@@ -166,7 +171,7 @@ def test_a_removal_waits_for_the_worker_then_envoy_then_host() -> None:
     """Each step needs the proof of the one before."""
     memory = make_plan(world(), Memory()).memory
     plan = make_plan(removing(), memory)
-    assert plan.workers["node-1"].assignments == ()
+    assert told(plan) == {}
     assert plan.endpoints[HOST] == {"press-1": HERE}
     clear = {"node-1": WorkerState(connected=True, asked=True, clear=frozenset({"press-1"}))}
     plan = make_plan(removing(workers=clear), plan.memory)

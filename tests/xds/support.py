@@ -219,7 +219,7 @@ class Rig:
         """Publish a fleet for the Envoy: {host: {sensor: VM}}; return the revision."""
         self.revision += 1
         endpoints = {host: {sensor: vm.endpoint for sensor, vm in vms.items()} for host, vms in hosts.items()}
-        self.cache.publish(NODE, envoy_snapshot(hosts, endpoints, 0), self.revision)
+        self.cache.publish(NODE, envoy_snapshot(endpoints, 0), self.revision)
         return self.revision
 
     async def acked(self, revision: int, *types: str) -> None:
