@@ -19,7 +19,7 @@ from tests.conformance.resources import FULL_STATE, MARKER, TYPES
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import ENVOY_ROLE
 
-ANSWER_S: Final = 10.0
+ANSWER_S: Final = 5.0
 PER_TYPE: Final = {
     "cds": ("cluster.v3.ClusterDiscoveryService", "Clusters"),
     "eds": ("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
@@ -188,6 +188,31 @@ class Client(ABC):
             name = f"marker-{self._markers}"
             await self.subscribe(MARKER, name)
             await self.takes(MARKER, {name: "1"})
+
+    async def drain(self, refuses: Mapping[str, str] | None = None, error: str = "") -> list[Answer]:
+        """Answer all that comes until nothing is due; return it.
+
+        Args:
+            refuses: `{name: version}`: a response with one of them is refused as a whole.
+            error: The text of the refusal.
+        """
+        heard: list[Answer] = []
+        quiet = 0
+        while quiet < 2:
+            quiet += 1
+            self._markers += 1
+            name = f"marker-{self._markers}"
+            await self.subscribe(MARKER, name)
+            while (answer := await self.next()).alias != MARKER:
+                quiet = 0
+                heard.append(answer)
+                if refuses and refuses.items() & answer.put.items():
+                    await self.nack(answer, error)
+                else:
+                    await self.ack(answer)
+            assert answer.put == {name: "1"}, answer
+            await self.ack(answer)
+        return heard
 
     async def ended(self) -> tuple[grpc.StatusCode, str]:
         """Return the status with which the server ended the stream."""
