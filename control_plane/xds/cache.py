@@ -142,6 +142,11 @@ class SnapshotCache:
         news, self._news = self._news, {}
         return news
 
+    def published(self, key: NodeKey) -> Snapshot | None:
+        """Return what a node should run; None if nothing was published for it."""
+        published = self._published.get(key)
+        return None if published is None else published.snapshot
+
     def acked_revision(self, key: NodeKey, type_url: str) -> int:
         """Return the highest revision whose resources of this type the node runs, every one.
 
