@@ -2,19 +2,19 @@
 
     python -m bench.xds [--sensors N] [--hosts N] [--changes N] [--clients N] [--json]
 
-The control plane is a process of its own: real records, planner, publisher,
-snapshot cache and ADS server; a real Envoy follows it over Delta ADS. NATS, the
-database, the API, hypervisors and the worker's stream are left out: records
-come through a pipe, every VM counts as running, the worker's snapshot is made
-and goes nowhere. The real control plane makes a plan at each event, several
-for a sensor that is added; here there is one for each change.
+The control plane is a process of its own: real records, engine (planner,
+publisher), snapshot cache and ADS server; a real Envoy follows it over Delta
+ADS, and a client in place of its worker. NATS, the database, the API and
+hypervisors are left out: records come through a pipe, a VM runs at once.
 
 `cold_start_s`: from the start of the process, with the fleet waiting in its
 stdin, until Envoy is ready, listens and has every endpoint; Envoy starts once
-the ADS server serves. `ack_*`: from a sensor being there with its endpoint until
-Envoy's ACK has come, one change after the other, each on the next host.
-`cpu_ms_per_change`: all CPU time of the process meanwhile. `without_plan`: the
-same less making the plan; what stays is snapshot, diff, encoding and gRPC.
+the ADS server serves. `ack_*`: from a sensor being asked for until Envoy's ACK
+has come, one sensor after the other, each on the next host; `live_*`: until the
+worker has acknowledged it, too, which it is told of only then.
+`cpu_ms_per_change`: all CPU time of the process meanwhile; `step_cpu_ms`: what
+of it went into planning, building and publishing, in `steps_per_change` steps;
+the rest is gRPC and the sessions of both nodes.
 `bytes_per_change`: what Envoy received from the ADS server, HTTP/2 included.
 `fanout_*`: from a change until each of the clients, all in this process and
 subscribed like Envoy with a connection each, has read its response; Envoy
@@ -41,12 +41,21 @@ import numpy as np
 import psutil
 
 from bench.support.control_plane import NODE, Stored
-from bench.support.envoys import TIMEOUT_S, client, ended, envoy, live, received
+from bench.support.envoys import (
+    TIMEOUT_S,
+    WORKER_LIKE,
+    client,
+    ended,
+    envoy,
+    envoy_like,
+    live,
+    received,
+)
 from control_plane.model import SensorSpec
 from control_plane.store.records import SensorRecord
 from envoy_bootstrap.admin import AdminClient
 from hyperv.model import Endpoint, MachineSource, MetricSpec
-from wire.names import host_cluster
+from wire.names import ENVOY_ROLE, WORKER_ROLE, host_cluster
 
 GOALS: Final = {
     "cold_start_s": 5,
@@ -129,16 +138,13 @@ async def measure_changes(plane: ControlPlane, admin: AdminClient, added: Stored
     """Add sensors one after the other, with Envoy alone."""
     before = await received(admin)
     told = await plane.tell(["changed", added])
-    ack, planned = np.array(told["ack_ms"]), np.array(told["plan_ms"])
     return {
-        **_latency("ack", ack),
+        **_latency("ack", np.array(told["ack_ms"])),
+        **_latency("live", np.array(told["live_ms"])),
         "bytes_per_change": round((await received(admin) - before) / len(added)),
         "cpu_ms_per_change": round(told["cpu_s"] * 1e3 / len(added), 2),
-        "plan_ms_p50": round(float(np.median(planned)), 2),
-        "without_plan": {
-            **_latency("ack", ack - planned),
-            "cpu_ms_per_change": round((told["cpu_s"] - told["plan_cpu_s"]) * 1e3 / len(added), 2),
-        },
+        "step_cpu_ms": round(told["step_cpu_s"] * 1e3 / len(added), 2),
+        "steps_per_change": round(told["steps"] / len(added), 1),
     }
 
 
@@ -146,21 +152,19 @@ async def measure_fanout(
     plane: ControlPlane, port: int, options: argparse.Namespace, added: Stored
 ) -> dict[str, Any]:
     """Add sensors one after the other, with clients beside Envoy."""
-    clusters = [host_cluster(host_name(host)) for host in range(options.hosts)]
+    asked = envoy_like([host_cluster(host_name(host)) for host in range(options.hosts)])
     async with AsyncExitStack() as stack:
         read_s = [
-            await stack.enter_async_context(client(f"client-{number}", port, clusters))
+            await stack.enter_async_context(client(ENVOY_ROLE, f"client-{number}", port, asked))
             for number in range(options.clients)
         ]
-        await plane.tell(["connected", 1 + options.clients])
+        await plane.tell(["connected", 2 + options.clients])
         say(f"{options.clients} clients have everything")
         rss_mb = _rss_mb(plane.process.pid)
         told = await plane.tell(["changed", added])
     took = np.array([times[-len(added) :] for times in read_s]) - np.array(told["began_s"])
-    planned = np.array(told["plan_ms"])
     return {
         **_latency("fanout", took.ravel() * 1e3),
-        "fanout_plan_ms_p50": round(float(np.median(planned)), 2),
         "fanout_cpu_ms_per_change": round(told["cpu_s"] * 1e3 / len(added), 2),
         "control_plane_rss_with_clients_mb": rss_mb,
     }
@@ -184,10 +188,11 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     async with control_plane() as plane:
         port = await plane.tell(stored)
         serving_s = time.monotonic() - began
-        async with envoy(folder, NODE, port) as (envoy_pid, admin):
-            acked_s = await plane.tell(["connected", 1]) - began
+        async with envoy(folder, NODE, port) as (envoy_pid, admin), AsyncExitStack() as stack:
             cold_s = await live(admin, options.sensors) - began
-            say(f"serving after {serving_s:.2f} s, acknowledged {acked_s:.2f} s, live {cold_s:.2f} s")
+            say(f"serving after {serving_s:.2f} s, live {cold_s:.2f} s")
+            await stack.enter_async_context(client(WORKER_ROLE, NODE, port, WORKER_LIKE))
+            await plane.tell(["connected", 2])
             document = {
                 "cold_start_s": round(cold_s, 3),
                 "cold_start_serving_s": round(serving_s, 3),

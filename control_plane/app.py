@@ -20,6 +20,7 @@ from control_plane.changes import Changes
 from control_plane.config import ControlPlaneConfig
 from control_plane.ending import end
 from control_plane.fleet import Fleet
+from control_plane.memory import settle
 from control_plane.observe.board import StatusBoard
 from control_plane.observe.listener import listening
 from control_plane.observe.live_windows import LiveWindowsFeed
@@ -125,6 +126,7 @@ async def running_core(
         )
         on_change.append(reconciler.wake)
         reconciler.step()
+        settle()
         reconciling = asyncio.create_task(reconciler.run(), name="reconcile")
         stack.push_async_callback(_ended, reconciling)
         ads = AdsServer(cache, registry)

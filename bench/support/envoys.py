@@ -21,11 +21,13 @@ from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import (
     CLUSTER_TYPE,
     ENDPOINT_TYPE,
-    ENVOY_ROLE,
     GATEWAY_LISTENER,
     GATEWAY_ROUTES,
+    LEASE_TYPE,
     LISTENER_TYPE,
+    POLICY_TYPE,
     ROUTE_TYPE,
+    SENSOR_TYPE,
     XDS_CLUSTER,
 )
 
@@ -74,20 +76,30 @@ async def received(admin: AdminClient) -> int:
     return sum((await admin.stats(rf"^cluster\.{XDS_CLUSTER}\.upstream_cx_rx_bytes_total$")).values())
 
 
+Asked = Sequence[tuple[str, Sequence[str]]]  # by type, the names; none means all
+
+
+def envoy_like(clusters: Sequence[str]) -> Asked:
+    """Return what an Envoy asks for that has these clusters."""
+    return (
+        (CLUSTER_TYPE, ()),
+        (ENDPOINT_TYPE, clusters),
+        (LISTENER_TYPE, ()),
+        (ROUTE_TYPE, (GATEWAY_ROUTES,)),
+    )
+
+
+WORKER_LIKE: Final[Asked] = ((POLICY_TYPE, ()), (LEASE_TYPE, ()), (SENSOR_TYPE, ()))
+
+
 @asynccontextmanager
-async def client(name: str, port: int, clusters: Sequence[str]) -> AsyncIterator[list[float]]:
-    """Subscribe like an Envoy; returns when (monotonic s) each response with endpoints was read."""
+async def client(role: str, name: str, port: int, asked: Asked) -> AsyncIterator[list[float]]:
+    """Subscribe and acknowledge all; returns when (monotonic s) each response with endpoints was read."""
     request = discovery_pb2.DeltaDiscoveryRequest
     read_s: list[float] = []
 
     async def follow(stream: Any) -> None:
-        node = discovery_pb2.Node(id=name, cluster=ENVOY_ROLE)
-        asked = (
-            (CLUSTER_TYPE, ()),
-            (ENDPOINT_TYPE, clusters),
-            (LISTENER_TYPE, ()),
-            (ROUTE_TYPE, (GATEWAY_ROUTES,)),
-        )
+        node = discovery_pb2.Node(id=name, cluster=role)
         for type_url, names in asked:
             await stream.write(request(node=node, type_url=type_url, resource_names_subscribe=names))
         async for response in stream:
