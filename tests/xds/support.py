@@ -9,21 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import aiohttp
 import grpc
 import grpc.aio
 from aiohttp import web
 
-from control_plane.resources.envoy import envoy_snapshot
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.node import NodeKey
-from control_plane.xds.server import AdsServer
-from envoy_bootstrap.admin import AdminClient, AdminError
+from envoy_bootstrap.admin import AdminClient
 from envoy_bootstrap.binary import envoy_command
 from envoy_bootstrap.bootstrap import BootstrapConfig, build_bootstrap
 from hyperv.model import Endpoint
 from wire.gen.gaugeway.envoy.v1 import ext_proc_pb2
-from wire.names import CLUSTER_HEADER, ENVOY_ROLE, GATEWAY_LISTENER, LEASE_HEADER, SENSOR_HEADER, STREAM_PATH
+from wire.names import ENVOY_ROLE, GATEWAY_LISTENER, STREAM_PATH
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
@@ -157,6 +154,7 @@ class RealEnvoy:
     process: asyncio.subprocess.Process | None = None
     admin_url: str = ""
     node_id: str = NODE.node_id
+    variant: str = "delta"
 
     async def start(self) -> None:
         """Start it and wait for its admin interface."""
@@ -201,58 +199,3 @@ class RealEnvoy:
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()
             await self.process.wait()
-
-
-@dataclass
-class Rig:
-    """Everything around one Envoy."""
-
-    cache: SnapshotCache
-    server: AdsServer
-    envoy: RealEnvoy
-    processor: EchoProcessor
-    xds_port: int
-    session: aiohttp.ClientSession
-    revision: int = 0
-
-    def publish(self, hosts: Mapping[str, Mapping[str, Vm]]) -> int:
-        """Publish a fleet for the Envoy: {host: {sensor: VM}}; return the revision."""
-        self.revision += 1
-        endpoints = {host: {sensor: vm.endpoint for sensor, vm in vms.items()} for host, vms in hosts.items()}
-        self.cache.publish(NODE, envoy_snapshot(endpoints, 0), self.revision)
-        return self.revision
-
-    async def acked(self, revision: int, *types: str) -> None:
-        """Wait until Envoy acknowledged `revision` of each type."""
-        await wait_cache(
-            self.cache,
-            f"revision {revision} of {types} acknowledged",
-            lambda: all(self.cache.acked_revision(NODE, each) >= revision for each in types),
-        )
-
-    async def open(self, cluster: str, sensor: str) -> aiohttp.ClientResponse:
-        """Open a sensor's stream through Envoy."""
-        headers = {CLUSTER_HEADER: cluster, SENSOR_HEADER: sensor, LEASE_HEADER: f"lease of {sensor}"}
-        url = await self.envoy.gateway_url()
-        return await self.session.get(url + STREAM_PATH, headers=headers)
-
-
-@asynccontextmanager
-async def rig(folder: Path) -> AsyncIterator[Rig]:
-    """Return a started ADS server, processor and Envoy; nothing is published yet."""
-    cache = SnapshotCache()
-    server = AdsServer(cache)
-    port = await server.start("127.0.0.1", 0)
-    socket = folder / "w.sock"
-    envoy = RealEnvoy(folder / "envoy", socket, port)
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    try:
-        async with echo_processor(socket) as processor, aiohttp.ClientSession(connector=connector) as session:
-            await envoy.start()
-            yield Rig(cache, server, envoy, processor, port, session)
-    finally:
-        await envoy.stop()
-        await server.stop()
-
-
-__all__ = ["NODE", "AdminClient", "AdminError", "EchoProcessor", "Rig", "Vm", "eventually", "rig", "vm"]
