@@ -6,7 +6,6 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/accesslog/v3/als.prot
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
@@ -31,17 +30,14 @@ _RESPONSE: Final = access_log_pb2.StreamAccessLogsResponse().SerializeToString()
 
 
 class AccessLogService:
-    """Notes in `failures` what Envoys say, and calls `noted` after each message that said something.
+    """Notes in `last` what Envoys say; its counters are in `registry`.
 
     A message that cannot be read is passed over and counted: what was sent
     before it and comes after it is as good as it was.
     """
 
-    def __init__(
-        self, last: LastFailures, noted: Callable[[], None], registry: CollectorRegistry | None = None
-    ) -> None:
+    def __init__(self, last: LastFailures, registry: CollectorRegistry | None = None) -> None:
         self._last = last
-        self._noted = noted
         self._streams = OpenStreams(MAX_STREAMS)
         registry = registry or CollectorRegistry()
         self._entries = Counter(
@@ -112,13 +108,8 @@ class AccessLogService:
             return None
 
     def _note(self, message: access_log_pb2.StreamAccessLogsMessage, node: str) -> None:
-        told = False
         for sensor_id, failure in failures(message, node, time.time_ns()):
             for flag in failure.flags or ("none",):
                 self._entries.labels(flag).inc()
-            if self._last.note(sensor_id, failure):
-                told = True
-            else:
+            if not self._last.note(sensor_id, failure):
                 self._strangers.inc()
-        if told:
-            self._noted()

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from control_plane.observe.access_log import Failure
 from control_plane.observe.access_log_service import AccessLogService
+from control_plane.observe.client_status_service import ClientStatusService
 from control_plane.observe.failures import LastFailures
 from control_plane.resources.envoy import envoy_snapshot
 from control_plane.xds.cache import SnapshotCache
@@ -47,26 +48,24 @@ class Observer:
     cache: SnapshotCache = field(default_factory=SnapshotCache)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     port: int = 0
-    noted: int = 0
     last: LastFailures = field(init=False)
-    service: AccessLogService = field(init=False)
+    services: tuple[AccessLogService, ClientStatusService] = field(init=False)
     server: AdsServer = field(init=False)
 
     async def start(self) -> None:
         """Serve, on the same port as before if there was one."""
         self.last = LastFailures(self.known.__contains__)
         self.registry = CollectorRegistry()
-        self.service = AccessLogService(self.last, self._note, self.registry)
-        self.server = AdsServer(self.cache, self.registry, [self.service.handler()])
+        self.services = AccessLogService(self.last, self.registry), ClientStatusService(self.cache)
+        handlers = [service.handler() for service in self.services]
+        self.server = AdsServer(self.cache, self.registry, services=handlers)
         self.port = await self.server.start("127.0.0.1", self.port)
 
     async def stop(self) -> None:
         """End as the control plane does."""
-        self.service.close()
+        for service in self.services:
+            service.close()
         await self.server.stop()
-
-    def _note(self) -> None:
-        self.noted += 1
 
     def count(self, name: str, **labels: str) -> float:
         """Return a counter's value."""
