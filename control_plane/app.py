@@ -21,7 +21,10 @@ from control_plane.config import ControlPlaneConfig
 from control_plane.ending import end
 from control_plane.fleet import Fleet
 from control_plane.memory import settle
+from control_plane.observe.access_log_service import AccessLogService
 from control_plane.observe.board import StatusBoard
+from control_plane.observe.client_status_service import ClientStatusService
+from control_plane.observe.failures import LastFailures
 from control_plane.observe.listener import listening
 from control_plane.observe.live_windows import LiveWindowsFeed
 from control_plane.reconcile.engine import Engine
@@ -129,13 +132,18 @@ async def running_core(
         settle()
         reconciling = asyncio.create_task(reconciler.run(), name="reconcile")
         stack.push_async_callback(_ended, reconciling)
-        ads = AdsServer(cache, registry)
+        failures = LastFailures(lambda sensor_id: sensor_id in desired.sensors)
+        services = AccessLogService(failures, registry), ClientStatusService(cache, registry)
+        ads = AdsServer(cache, registry, services=[service.handler() for service in services])
         stack.push_async_callback(ads.stop)
+        for service in services:
+            stack.callback(service.close)
         fleet = Fleet(
             desired=desired,
             engine=engine,
             cache=cache,
             board=board,
+            failures=failures,
             feed=LiveWindowsFeed(connection.client, registry),
             client=connection.client,
             changes=changes,

@@ -14,6 +14,7 @@ from control_plane.changes import Changes
 from control_plane.model import HostView, NodeView, SensorSpec, SensorView
 from control_plane.observe.audit import audit_of_shards
 from control_plane.observe.board import StatusBoard
+from control_plane.observe.failures import LastFailures
 from control_plane.observe.live_windows import LiveWindowsFeed
 from control_plane.reconcile.engine import Engine
 from control_plane.reconcile.verdict import Heard
@@ -35,6 +36,7 @@ class Fleet:
         engine: Engine,
         cache: SnapshotCache,
         board: StatusBoard,
+        failures: LastFailures,
         feed: LiveWindowsFeed,
         client: Client,
         changes: Changes,
@@ -44,6 +46,7 @@ class Fleet:
         self._engine = engine
         self._cache = cache
         self._board = board
+        self._failures = failures
         self._feed = feed
         self._client = client
         self._changes = changes
