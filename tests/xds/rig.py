@@ -86,6 +86,20 @@ class ControlPlane:
         await wait_cache(self.cache, f"{name} is refused", rejected)
         return self.status(type_url).rejected[name].error
 
+    async def settles(self, type_url: str) -> None:
+        """Wait until Envoy has answered all that was sent of a type: it runs it, or refused it."""
+
+        def answered() -> bool:
+            status = self.status(type_url)
+            rejected = {name: each.version for name, each in status.rejected.items()}
+            return all(
+                version in {status.acked.get(name), rejected.get(name)}
+                for name, version in status.sent.items()
+                if version
+            )
+
+        await wait_cache(self.cache, f"{type_url} is answered", answered)
+
     def status(self, type_url: str) -> TypeStatus:
         """Return where Envoy stands with a type."""
         node = next(each for each in self.cache.nodes() if each.key == NODE)
@@ -155,6 +169,14 @@ class Rig:
             return await self.stat(name) == value
 
         await eventually(f"{name} is {value}", probe)
+
+    async def applied(self, cluster: str, connect_timeout: str) -> None:
+        """Wait until a cluster is active with a connect timeout."""
+
+        async def probe() -> bool:
+            return (await self.running()).clusters.get(cluster, {}).get("connect_timeout") == connect_timeout
+
+        await eventually(f"{cluster} has a connect timeout of {connect_timeout}", probe)
 
     async def updates(self) -> dict[str, int]:
         """Return how often Envoy took or refused a configuration, by statistic."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -73,9 +74,10 @@ class Vm:
         return response
 
     async def say(self, text: str) -> None:
-        """Send a line on every stream."""
+        """Send a line on every stream that is open."""
         for stream in self._streams:
-            await stream.write(f"{text}\n".encode())
+            with contextlib.suppress(ConnectionResetError):
+                await stream.write(f"{text}\n".encode())
 
 
 @asynccontextmanager
