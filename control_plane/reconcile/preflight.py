@@ -118,7 +118,8 @@ class Preflight:
         identity, passed = await asyncio.to_thread(load_passes, self._file)
         valid = identity == self._identity
         self._memory.recall(passed, valid=valid)
-        log.info("preflight_recalled", envoy=self._identity, passed=len(passed), valid=valid)
+        if passed:
+            log.info("preflight_recalled", envoy=self._identity, passed=len(passed), valid=valid)
 
     async def run(self) -> None:
         """Check what is not known until cancelled."""
