@@ -126,6 +126,7 @@ async def running_core(
             new_driver=_new_driver,
             stepped=changes.note,
             grace_s=config.worker_grace_s,
+            rebalance_after_s=config.rebalance_after_s,
         )
         on_change.append(reconciler.wake)
         reconciler.step()

@@ -48,6 +48,8 @@ class ControlPlaneConfig(_Value):
         shards: How many slices the fleet has. Fixed at installation.
         hosts: Hypervisor hosts, written to the desired state at start.
         worker_grace_s: A worker that is away for less keeps its shards.
+        rebalance_after_s: A worker that has been connected for so long, with its
+            Envoy, may be given shards that others hold, one at a time.
         advertise: What /v1/status shows under `urls`.
     """
 
@@ -61,6 +63,7 @@ class ControlPlaneConfig(_Value):
     shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] = 2
     hosts: tuple[HostConfig, ...] = ()
     worker_grace_s: Annotated[float, Field(gt=0)] = 10.0
+    rebalance_after_s: Annotated[float, Field(gt=0)] = 30.0
     advertise: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("hosts")

@@ -101,8 +101,8 @@ class Engine:
         self._hosts = dict(hosts)
         self.nodes.update(self._cache.take_news(), hosts.keys(), self._changed)
 
-    def step(self, recent: frozenset[str]) -> Plan:
-        """Plan and publish what follows from what was seen; `recent` as in World."""
+    def step(self, recent: frozenset[str], steady: frozenset[str] = frozenset()) -> Plan:
+        """Plan and publish what follows from what was seen; `recent` and `steady` as in World."""
         changed, self._changed = self._changed, Changed()
         desired = self._desired
         self.world = World(
@@ -115,6 +115,7 @@ class Engine:
             envoys=self.nodes.envoys,
             workers=self.nodes.workers,
             recent=recent,
+            steady=steady,
         )
         self.plan = plan = self._planner.plan(self.world, changed)
         self._publisher.publish(plan, self.nodes.envoys)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from control_plane.reconcile.world import Assigned, World
 from control_plane.resources.worker import SensorAssignment, assignment_resource
-from control_plane.store.records import Sensor
+from control_plane.store.records import Lease, Sensor
 from hyperv.model import Endpoint
 from wire.ids import shard_of
 from wire.names import host_cluster
@@ -146,18 +146,24 @@ def _confirmed(world: World, sensor_id: str) -> bool:
 
 
 def assigned_to(
-    world: World, sensor_id: str, endpoint: Endpoint | None, known: Assigned | None
+    world: World,
+    holders: Mapping[int, Lease],
+    sensor_id: str,
+    endpoint: Endpoint | None,
+    known: Assigned | None,
 ) -> Assigned | None:
     """Return what a sensor's worker should be told; None: no worker should have it.
 
     Args:
         world: The picture.
+        holders: See control_plane.reconcile.leases.shard_holders.
         sensor_id: The sensor.
         endpoint: What the Envoys get of it.
         known: What a worker was last told of it.
     """
     sensor = world.sensors.get(sensor_id)
-    lease = None if sensor is None else world.leases.get(shard_of(sensor_id, world.shards))
+    shard = shard_of(sensor_id, world.shards)
+    lease = holders.get(shard) or world.leases.get(shard)
     if sensor is None or lease is None or sensor.record.removing:
         return None
     if known is not None and known.worker != lease.owner:

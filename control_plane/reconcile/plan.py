@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from control_plane.reconcile.leases import LeaseClaim, due_claims
+from control_plane.reconcile.leases import LeaseClaim, due_claims, shard_holders
 from control_plane.reconcile.placement import Places, assigned_to, learnt_endpoint
 from control_plane.reconcile.removal import drained_sensors, released_sensors, removable_records
 from control_plane.reconcile.roster import Changed, Roster
 from control_plane.reconcile.wishes import HostWish, Wishes
 from control_plane.reconcile.world import Assigned, Memory, World
 from control_plane.resources.worker import SensorAssignment, ShardLease, WindowPolicy
+from control_plane.store.records import Lease
 from hyperv.model import Endpoint
 
 
@@ -96,11 +97,19 @@ class Planner:
         for sensor_id, each in self._assigned.items():
             self._of_worker[each.worker][sensor_id] = each.assignment
         self._released, self._drained = memory.released, memory.drained
+        self._holders: Mapping[int, Lease] = memory.holders
         self._learnt: dict[str, Endpoint] = {}
         self._wishes = Wishes()
 
     def plan(self, world: World, changed: Changed) -> Plan:
         """Return what follows from `world`, which differs from the last one in `changed` at most."""
+        holders = shard_holders(world.leases, world.workers, self._holders)
+        changed.shards |= {
+            shard
+            for shard in holders.keys() | self._holders
+            if holders.get(shard) != self._holders.get(shard)
+        }
+        self._holders = holders
         came_or_went = self._places.keep_hosts(world.hosts)
         sensors = self._roster.concerned(world, changed, came_or_went)
         if changed.everything:
@@ -122,7 +131,7 @@ class Planner:
             claims=self._claims(world),
             learnt=self._learnt,
             forget=removable_records(world, drained),
-            memory=Memory(self._assigned, released, drained),
+            memory=Memory(self._assigned, released, drained, holders),
             difference=Difference(
                 hosts=frozenset(hosts) | came_or_went,
                 assigned=assigned,
@@ -135,7 +144,8 @@ class Planner:
         changed: defaultdict[str, set[str]] = defaultdict(set)
         for sensor_id in sensors:
             known = self._assigned.get(sensor_id)
-            now = assigned_to(world, sensor_id, self._places.endpoint(sensor_id), known)
+            endpoint = self._places.endpoint(sensor_id)
+            now = assigned_to(world, self._holders, sensor_id, endpoint, known)
             if now is known:
                 continue
             if known is not None:
@@ -159,8 +169,12 @@ class Planner:
         """Return what each worker runs, once it has said what it runs: what we forget it must not lose."""
         leases: defaultdict[str, list[ShardLease]] = defaultdict(list)
         for shard, lease in sorted(world.leases.items()):
-            if shard < world.shards:
-                leases[lease.owner].append(ShardLease(shard, lease.generation))
+            if shard >= world.shards:
+                continue
+            leases[lease.owner].append(ShardLease(shard, lease.generation))
+            holder = self._holders.get(shard, lease)
+            if holder.owner != lease.owner:
+                leases[holder.owner].append(ShardLease(shard, holder.generation))
         return {
             node_id: WorkerPlan(self._of_worker[node_id], tuple(leases[node_id]), world.policy)
             for node_id, worker in world.workers.items()
@@ -169,4 +183,4 @@ class Planner:
 
     def _claims(self, world: World) -> tuple[LeaseClaim, ...]:
         connected = [node_id for node_id, worker in world.workers.items() if worker.connected]
-        return due_claims(world.shards, world.leases, connected, world.recent)
+        return due_claims(world.shards, world.leases, connected, world.recent, self._holders, world.steady)

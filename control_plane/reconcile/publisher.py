@@ -26,7 +26,7 @@ from wire.names import ENDPOINT_TYPE, ENVOY_ROLE, LEASE_TYPE, SENSOR_TYPE, WORKE
 
 log = structlog.get_logger(__name__)
 
-_ENVOYS: Final = NodeKey(ENVOY_ROLE, "*")
+ENVOYS: Final = NodeKey(ENVOY_ROLE, "*")
 
 
 @dataclass(slots=True)
@@ -90,10 +90,10 @@ class Publisher:
         try:
             self._snapshots.change(hosts)
         except InconsistentSnapshotError as error:
-            self._refused(_ENVOYS, error)
+            self._refused(ENVOYS, error)
             return
         self._due_hosts.clear()
-        self.problems.pop(_ENVOYS, None)
+        self.problems.pop(ENVOYS, None)
         versions = self._snapshots.shared.of(ENDPOINT_TYPE)
         for host, placed in hosts.items():
             if placed is None:

@@ -14,17 +14,17 @@ from typing import Final
 import structlog
 
 from control_plane.ending import end
-from control_plane.reconcile.absence import Absences
 from control_plane.reconcile.engine import Engine
 from control_plane.reconcile.host_keeper import HostDriver, HostKeeper
 from control_plane.reconcile.metrics import ReconcileMetrics
+from control_plane.reconcile.presence import Presence
 from control_plane.reconcile.wishes import HostWish
 from control_plane.reconcile.writer import PlanWriter
 from control_plane.store.desired import DesiredState
 from control_plane.store.records import HostRecord
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.node import NodeKey
-from wire.names import WORKER_ROLE
+from wire.names import ENVOY_ROLE, WORKER_ROLE
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,7 @@ class Reconciler:
         new_driver: NewDriver,
         stepped: Callable[[], None],
         grace_s: float,
+        rebalance_after_s: float,
     ) -> None:
         self._desired = desired
         self._cache = cache
@@ -56,11 +57,13 @@ class Reconciler:
         self._new_driver = new_driver
         self._on_step = stepped
         self._grace_s = grace_s
+        self._rebalance_after_s = rebalance_after_s
         self._writer = PlanWriter(desired, self.wake, metrics)
         self._keepers: dict[str, tuple[HostRecord, HostKeeper, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
         self._began_s = asyncio.get_running_loop().time()
-        self._absences = Absences()
+        self._presence = Presence()
+        self._steady: frozenset[str] = frozenset()
         self._crash: BaseException | None = None
 
     def wake(self) -> None:
@@ -91,7 +94,7 @@ class Reconciler:
                 raise self._crash
             if watching.done():
                 watching.result()
-            if self._wake.is_set() or self._somebody_is_away():
+            if self._wake.is_set() or self._somebody_is_away() or self._steady != self._steady_now():
                 return
             self._on_step()  # what was heard grows old
 
@@ -118,7 +121,8 @@ class Reconciler:
             hosts = {host_id: keeper.state for host_id, (_, keeper, _) in self._keepers.items()}
             self._engine.look(hosts)
             now_s = asyncio.get_running_loop().time()
-            plan = self._engine.step(self._recent(now_s))
+            recent, self._steady = self._recent(now_s), self._steady_now()
+            plan = self._engine.step(recent, self._steady)
             for host_id in (came | plan.difference.wishes) & self._keepers.keys():
                 self._keepers[host_id][1].wish(plan.wishes.get(host_id, HostWish()))
             self._writer.write(plan)
@@ -132,17 +136,30 @@ class Reconciler:
         Nodes that have been away for long, and own nothing, are forgotten.
         """
         nodes = self._engine.nodes.keys()
-        self._absences.look(nodes, [key for key, connected in nodes.items() if connected], now_s)
+        self._presence.look(nodes, [key for key, connected in nodes.items() if connected], now_s)
         owners = {lease.owner for lease in self._desired.leases.values()}
         recent = set(owners) if now_s - self._began_s < self._grace_s else set()
         for key in nodes:
-            away_s = self._absences.away_s(key, now_s)
+            away_s = self._presence.away_s(key, now_s)
             if away_s > FORGET_S and key.node_id not in owners:
                 log.info("node_forgotten", role=key.role, node=key.node_id)
                 self._engine.forget(key)
             elif key.role == WORKER_ROLE and away_s < self._grace_s:
                 recent.add(key.node_id)
         return frozenset(recent)
+
+    def _steady_now(self) -> frozenset[str]:
+        """Return the workers that have been connected for long, as have the Envoys beside them."""
+        now_s = asyncio.get_running_loop().time()
+
+        def long_here(role: str, node_id: str) -> bool:
+            return self._presence.here_s(NodeKey(role, node_id), now_s) >= self._rebalance_after_s
+
+        return frozenset(
+            node_id
+            for node_id in self._engine.nodes.workers
+            if long_here(WORKER_ROLE, node_id) and long_here(ENVOY_ROLE, node_id)
+        )
 
     def _keep_hosts(self) -> set[str]:
         """Have a keeper for each host, as it is written down; return the hosts whose keeper is new."""

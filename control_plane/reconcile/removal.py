@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from control_plane.reconcile.leases import holds_lease
 from control_plane.reconcile.world import WorkerState, World
-from control_plane.resources.worker import ShardLease, lease_resource
 from control_plane.store.records import Lease, Sensor
 from wire.ids import shard_of
 
@@ -69,7 +69,7 @@ def _awaited_owner(world: World, sensor_id: str, shard: int, lease: Lease) -> st
     if _may_run(owner, sensor_id):
         refused = owner.rejected.get(sensor_id)
         return f"worker {lease.owner}" + (f", which says: {refused}" if refused else "")
-    if lease.generation > 1 and not holds_lease(world, shard, lease):
+    if lease.generation > 1 and not holds_lease(world.workers, shard, lease):
         return f"worker {lease.owner} to take shard {shard} over"
     return None
 
@@ -94,10 +94,3 @@ def awaited_envoy(world: World, sensor_id: str, sensor: Sensor) -> str | None:
             refused = envoy.rejected.get(host)
             return f"Envoy {node_id}" + (f", which says: {refused}" if refused else "")
     return None
-
-
-def holds_lease(world: World, shard: int, lease: Lease) -> bool:
-    """Whether the owner of a lease is known to write the shard under it."""
-    owner = world.workers.get(lease.owner)
-    version = lease_resource(ShardLease(shard, lease.generation)).version
-    return owner is not None and owner.connected and owner.leases.get(shard) == version

@@ -93,6 +93,8 @@ class World:
         envoys: By node id.
         workers: By node id.
         recent: Workers that are connected, or were less than the grace ago.
+        steady: Workers that have been connected for long, as have their Envoys:
+            shards may move to them.
     """
 
     shards: int
@@ -104,6 +106,7 @@ class World:
     envoys: Mapping[str, EnvoyState]
     workers: Mapping[str, WorkerState]
     recent: frozenset[str]
+    steady: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,10 @@ class Memory:
         assigned: By sensor, what its worker was last told.
         released: Sensors on their way out that no worker runs any more.
         drained: Those of them that no Envoy has an endpoint of any more.
+        holders: By shard, the lease under which a worker is known to write it.
     """
 
     assigned: Mapping[str, Assigned] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
     drained: frozenset[str] = frozenset()
+    holders: Mapping[int, Lease] = field(default_factory=dict)

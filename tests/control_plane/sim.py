@@ -122,6 +122,11 @@ class SimNode:
             for sensor_id, version in json.loads(body).items()
         }
 
+    def leases(self) -> dict[int, int]:
+        """Return the leases that a worker runs: {shard: generation}."""
+        bodies = (body for _, body in self.running.get(LEASE_TYPE, {}).values())
+        return {each.shard: each.lease_generation for each in map(config_pb2.ShardLease.FromString, bodies)}
+
     def assigned(self) -> dict[str, str]:
         """Return what a worker runs: {sensor: endpoint version}."""
         bodies = (body for _, body in self.running.get(SENSOR_TYPE, {}).values())
@@ -139,6 +144,7 @@ class Sim:
         self.policy = WindowPolicy()
         self.host = HostState(reachable=True)
         self.recent: set[str] = set()
+        self.steady: set[str] = set()
         self.revision = 0
         self.nodes = {
             NodeKey(role, node_id): SimNode(NodeKey(role, node_id))
@@ -246,9 +252,9 @@ class Sim:
 
     def step(self) -> Plan:
         """Make a plan from what changed and publish it; a plan of everything must be the same plan."""
-        before = Memory(dict(self.memory.assigned), self.memory.released, self.memory.drained)
+        before = replace(self.memory, assigned=dict(self.memory.assigned))
         self.engine.look({HOST: self.host})
-        plan = self.engine.step(frozenset(self.recent))
+        plan = self.engine.step(frozenset(self.recent), frozenset(self.steady & self.recent))
         assert self.engine.world is not None
         anew = make_plan(self.engine.world, before)
         assert replace(plan, difference=anew.difference) == anew

@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.reconcile.absence import Absences
 from control_plane.reconcile.leases import LeaseClaim, due_claims, rendezvous
 from control_plane.reconcile.plan import Plan, make_plan
+from control_plane.reconcile.presence import Presence
 from control_plane.reconcile.world import EnvoyState, HostState, Memory, WorkerState, World
 from control_plane.resources.worker import ShardLease, WindowPolicy, lease_resource
 from control_plane.store.records import Lease
@@ -45,9 +45,9 @@ def removing(**changes: object) -> World:
     return world(**{"sensors": {"press-1": sensor("press-1", removing=True)}, **changes})
 
 
-def told(plan: Plan) -> dict[str, str]:
-    """Return what node-1's worker is told: {sensor: endpoint version}."""
-    return {key: each.endpoint_version for key, each in plan.workers["node-1"].assignments.items()}
+def told(plan: Plan, node_id: str = "node-1") -> dict[str, str]:
+    """Return what a node's worker is told: {sensor: endpoint version}."""
+    return {key: each.endpoint_version for key, each in plan.workers[node_id].assignments.items()}
 
 
 # --- leases -------------------------------------------------------------------------------------
@@ -61,23 +61,23 @@ def test_losing_a_worker_moves_only_its_shards(workers: set[str], shard: int) ->
 
 def test_every_shard_gets_an_owner_once() -> None:
     """Without a lease a shard gets generation 1; with an owner that is there nothing is written."""
-    claims = due_claims(2, {}, ["node-1"], {"node-1"})
+    claims = due_claims(2, {}, ["node-1"], {"node-1"}, {})
     assert claims == (LeaseClaim(0, "node-1", 1, 0), LeaseClaim(1, "node-1", 1, 0))
     leases = {shard: Lease("node-1", 1, 5) for shard in range(2)}
-    assert due_claims(2, leases, ["node-1", "node-2"], {"node-1", "node-2"}) == ()
+    assert due_claims(2, leases, ["node-1", "node-2"], {"node-1", "node-2"}, leases) == ()
 
 
 def test_an_owner_that_is_away_keeps_its_shards_for_a_while() -> None:
     """Within the grace nothing moves; after it the generation rises; without any worker nothing moves."""
     leases = {0: Lease("node-1", 3, 9)}
-    assert due_claims(1, leases, ["node-2"], {"node-1", "node-2"}) == ()
-    assert due_claims(1, leases, ["node-2"], {"node-2"}) == (LeaseClaim(0, "node-2", 4, 9),)
-    assert due_claims(1, leases, [], set()) == ()
+    assert due_claims(1, leases, ["node-2"], {"node-1", "node-2"}, leases) == ()
+    assert due_claims(1, leases, ["node-2"], {"node-2"}, leases) == (LeaseClaim(0, "node-2", 4, 9),)
+    assert due_claims(1, leases, [], set(), leases) == ()
 
 
 def test_an_absence_begins_when_it_is_seen() -> None:
     """However long ago the last look was; a node that is back is not away."""
-    absences, key = Absences(), NodeKey(WORKER_ROLE, "node-1")
+    absences, key = Presence(), NodeKey(WORKER_ROLE, "node-1")
     absences.look({key}, {key}, 0.0)
     absences.look({key}, (), 1000.0)
     assert absences.away_s(key, 1003.0) == 3.0
@@ -85,6 +85,31 @@ def test_an_absence_begins_when_it_is_seen() -> None:
     assert absences.away_s(key, 1010.0) == 10.0
     absences.look({key}, {key}, 1011.0)
     assert absences.away_s(key, 1012.0) == 0.0
+    assert absences.here_s(key, 1012.0) == 1.0
+
+
+def test_a_worker_that_joins_is_given_its_shards_one_at_a_time() -> None:
+    """The next one moves once the one before is written by its new owner; none while any is not held."""
+    both, leases = ["node-1", "node-2"], {shard: Lease("node-1", 1, 9) for shard in range(8)}
+    steady = set(both)
+    moved = []
+    while claims := due_claims(8, leases, both, steady, dict(leases), steady):
+        (claim,) = claims
+        assert (claim.owner, claim.generation, claim.last) == ("node-2", 2, 9)
+        holders = dict(leases)
+        leases[claim.shard] = Lease("node-2", 2, 10)
+        assert due_claims(8, leases, both, steady, holders, steady) == ()
+        moved.append(claim.shard)
+    assert moved == [shard for shard in range(8) if rendezvous(shard, both) == "node-2"]
+    assert moved
+
+
+def test_shards_move_only_between_workers_that_stay() -> None:
+    """Neither to a worker that has just come, nor because its owner has."""
+    leases = {shard: Lease("node-1", 1, 9) for shard in range(8)}
+    both = ["node-1", "node-2"]
+    for steady in (set(), {"node-1"}, {"node-2"}):
+        assert due_claims(8, leases, both, set(both), leases, steady) == ()
 
 
 # --- placement ----------------------------------------------------------------------------------
@@ -164,6 +189,47 @@ def test_a_worker_that_has_not_said_what_it_runs_is_told_nothing() -> None:
     while sim.answer(worker):
         pass
     assert sim.nodes[worker].assigned() == {"press-1": HERE.version}
+
+
+# --- moving a shard -----------------------------------------------------------------------------
+def moving(**changes: object) -> World:
+    """Return a picture in which node-2 has just got the lease of press-1's shard, changed."""
+    at_both = EnvoyState(connected=True, runs={HOST: {"press-1": HERE}})
+    held = lease_resource(ShardLease(SHARD, 1)).version
+    first = WorkerState(connected=True, asked=True, leases={SHARD: held})
+    base = {
+        "leases": {SHARD: Lease("node-2", 2, 7)},
+        "envoys": {"node-1": at_both, "node-2": at_both},
+        "workers": {"node-1": first, "node-2": WorkerState(connected=True, asked=True)},
+    }
+    return world(**{**base, **changes})
+
+
+def holds(worker: str) -> dict[str, WorkerState]:
+    """Return both workers; `worker` says that it writes the shard under the new lease."""
+    version = lease_resource(ShardLease(SHARD, 2)).version
+    both = dict(moving().workers)
+    both[worker] = replace(both[worker], leases={SHARD: version})
+    return both
+
+
+def test_a_shard_moves_once_its_new_owner_writes_it() -> None:
+    """Until then the old one keeps lease and sensors; then the new one has both. Whatever was forgotten."""
+    for memory in (Memory(holders={SHARD: Lease("node-1", 1, 3)}), Memory()):
+        plan = make_plan(moving(), memory)
+        assert [each.shard for each in plan.workers["node-2"].leases] == [SHARD]
+        assert [each.lease_generation for each in plan.workers["node-1"].leases] == [1]
+        assert (told(plan), told(plan, "node-2")) == ({"press-1": HERE.version}, {})
+        plan = make_plan(moving(workers=holds("node-2")), plan.memory)
+        assert plan.workers["node-1"].leases == ()
+        assert (told(plan), told(plan, "node-2")) == ({}, {"press-1": HERE.version})
+
+
+def test_a_shard_does_not_wait_for_an_owner_that_is_away() -> None:
+    """Its sensors go to the new one at once: nothing is left to be kept."""
+    workers = {**moving().workers, "node-1": WorkerState(connected=False)}
+    plan = make_plan(moving(workers=workers), Memory(holders={SHARD: Lease("node-1", 1, 3)}))
+    assert told(plan, "node-2") == {"press-1": HERE.version}
 
 
 # --- removal ------------------------------------------------------------------------------------

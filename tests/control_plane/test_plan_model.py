@@ -24,6 +24,7 @@ class Plans(RuleBasedStateMachine):
     Held at every moment:
       - a worker is told of a sensor at an endpoint only after the Envoy beside it ran that endpoint;
       - it loses no sensor but one that goes, moves, or belongs to another worker now;
+      - it loses no shard before the new owner has taken it over;
       - an endpoint leaves an Envoy only when no worker may stream from it;
       - a VM is removed only then, and when no Envoy that was there all the while has its endpoint.
     """
@@ -34,6 +35,7 @@ class Plans(RuleBasedStateMachine):
         self.ran: dict[str, set[tuple[str, str]]] = {node_id: set() for node_id in NODES}
         self.revisions: dict[tuple[str, str], int] = {}  # of a sensor when a worker was told of it
         self.steady: dict[str, set[NodeKey]] = {}  # Envoys with a stream ever since a removal began
+        self.opened: set[tuple[int, int]] = set()  # shard and generation of leases that were taken
         self.addresses = 0
 
     def _address(self) -> Endpoint:
@@ -106,6 +108,11 @@ class Plans(RuleBasedStateMachine):
         if self.sim.node(WORKER_ROLE, node_id).connection is None:
             self.sim.recent.discard(node_id)
 
+    @rule(node_id=st.sampled_from(NODES), steady=st.booleans())
+    def shards_may_move(self, node_id: str, steady: bool) -> None:
+        """A worker has been here for long, or has not."""
+        (self.sim.steady.add if steady else self.sim.steady.discard)(node_id)
+
     # --- nodes ------------------------------------------------------------------------------
     @rule(key=st.sampled_from(KEYS))
     def connect(self, key: NodeKey) -> None:
@@ -142,9 +149,10 @@ class Plans(RuleBasedStateMachine):
         """Have a node apply a response, and judge what changed; False if there was none."""
         node = self.sim.nodes[key]
         if key.role == WORKER_ROLE:
-            before = node.assigned()
+            before, held = node.assigned(), node.leases()
             answered = self.sim.answer(key)
             self._judge_worker(key, before, node.assigned())
+            self._judge_leases(key, held, node.leases())
         else:
             before = node.endpoints()
             answered = self.sim.answer(key)
@@ -174,6 +182,13 @@ class Plans(RuleBasedStateMachine):
         for name in after:
             if name not in before and name in self.sim.sensors:
                 self.revisions[key.node_id, name] = self.sim.sensors[name].revision
+
+    def _judge_leases(self, key: NodeKey, before: dict[int, int], after: dict[int, int]) -> None:
+        self.opened.update(after.items())
+        for shard in before.keys() - after.keys():
+            lease = self.sim.leases[shard]
+            taken = (shard, lease.generation) in self.opened
+            assert lease.owner == key.node_id or taken, f"{key} loses shard {shard} to nobody yet"
 
     # --- the host ---------------------------------------------------------------------------
     @precondition(lambda self: HOST in self.sim.plan.wishes)
