@@ -36,6 +36,7 @@ def due_claims(
     leases: Mapping[int, Lease],
     connected: Collection[str],
     recent: Collection[str],
+    *,
     holders: Mapping[int, Lease],
     steady: Collection[str] = (),
 ) -> tuple[LeaseClaim, ...]:
