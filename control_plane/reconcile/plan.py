@@ -183,4 +183,11 @@ class Planner:
 
     def _claims(self, world: World) -> tuple[LeaseClaim, ...]:
         connected = [node_id for node_id, worker in world.workers.items() if worker.connected]
-        return due_claims(world.shards, world.leases, connected, world.recent, self._holders, world.steady)
+        return due_claims(
+            world.shards,
+            world.leases,
+            connected,
+            world.recent,
+            holders=self._holders,
+            steady=world.steady,
+        )

@@ -61,18 +61,18 @@ def test_losing_a_worker_moves_only_its_shards(workers: set[str], shard: int) ->
 
 def test_every_shard_gets_an_owner_once() -> None:
     """Without a lease a shard gets generation 1; with an owner that is there nothing is written."""
-    claims = due_claims(2, {}, ["node-1"], {"node-1"}, {})
+    claims = due_claims(2, {}, ["node-1"], {"node-1"}, holders={})
     assert claims == (LeaseClaim(0, "node-1", 1, 0), LeaseClaim(1, "node-1", 1, 0))
     leases = {shard: Lease("node-1", 1, 5) for shard in range(2)}
-    assert due_claims(2, leases, ["node-1", "node-2"], {"node-1", "node-2"}, leases) == ()
+    assert due_claims(2, leases, ["node-1", "node-2"], {"node-1", "node-2"}, holders=leases) == ()
 
 
 def test_an_owner_that_is_away_keeps_its_shards_for_a_while() -> None:
     """Within the grace nothing moves; after it the generation rises; without any worker nothing moves."""
     leases = {0: Lease("node-1", 3, 9)}
-    assert due_claims(1, leases, ["node-2"], {"node-1", "node-2"}, leases) == ()
-    assert due_claims(1, leases, ["node-2"], {"node-2"}, leases) == (LeaseClaim(0, "node-2", 4, 9),)
-    assert due_claims(1, leases, [], set(), leases) == ()
+    assert due_claims(1, leases, ["node-2"], {"node-1", "node-2"}, holders=leases) == ()
+    assert due_claims(1, leases, ["node-2"], {"node-2"}, holders=leases) == (LeaseClaim(0, "node-2", 4, 9),)
+    assert due_claims(1, leases, [], set(), holders=leases) == ()
 
 
 def test_an_absence_begins_when_it_is_seen() -> None:
@@ -93,12 +93,12 @@ def test_a_worker_that_joins_is_given_its_shards_one_at_a_time() -> None:
     both, leases = ["node-1", "node-2"], {shard: Lease("node-1", 1, 9) for shard in range(8)}
     steady = set(both)
     moved = []
-    while claims := due_claims(8, leases, both, steady, dict(leases), steady):
+    while claims := due_claims(8, leases, both, steady, holders=dict(leases), steady=steady):
         (claim,) = claims
         assert (claim.owner, claim.generation, claim.last) == ("node-2", 2, 9)
         holders = dict(leases)
         leases[claim.shard] = Lease("node-2", 2, 10)
-        assert due_claims(8, leases, both, steady, holders, steady) == ()
+        assert due_claims(8, leases, both, steady, holders=holders, steady=steady) == ()
         moved.append(claim.shard)
     assert moved == [shard for shard in range(8) if rendezvous(shard, both) == "node-2"]
     assert moved
@@ -109,7 +109,7 @@ def test_shards_move_only_between_workers_that_stay() -> None:
     leases = {shard: Lease("node-1", 1, 9) for shard in range(8)}
     both = ["node-1", "node-2"]
     for steady in (set(), {"node-1"}, {"node-2"}):
-        assert due_claims(8, leases, both, set(both), leases, steady) == ()
+        assert due_claims(8, leases, both, set(both), holders=leases, steady=steady) == ()
 
 
 # --- placement ----------------------------------------------------------------------------------
