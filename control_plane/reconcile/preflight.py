@@ -189,11 +189,11 @@ class Preflight:
 
 
 @contextlib.asynccontextmanager
-async def running_preflight(preflight: Preflight) -> AsyncIterator[Preflight]:
-    """Have the check take up what it knew, and run until the end."""
+async def running_preflight(preflight: Preflight) -> AsyncIterator[asyncio.Task[None]]:
+    """Have the check take up what it knew, and run until the end; return its task."""
     await preflight.recall()
     task = asyncio.create_task(preflight.run(), name="preflight")
     try:
-        yield preflight
+        yield task
     finally:
         await end([task])
