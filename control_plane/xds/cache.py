@@ -3,72 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from control_plane.resources.model import Snapshot, check_consistent
-from control_plane.xds.node import Node, NodeKey
-from control_plane.xds.session import Request, Response, Session, TypeStatus
-from control_plane.xds.subscription import Settled
+from control_plane.xds.connection import Connection
+from control_plane.xds.messages import Request, Response
+from control_plane.xds.node import TTL_FEATURE, WRAPPER_FEATURE, Node, NodeKey
+from control_plane.xds.past import Past
+from control_plane.xds.services import AGGREGATED, Service
+from control_plane.xds.session import Session, TypeStatus
+from control_plane.xds.status import News, NodeStatus, joined
+from control_plane.xds.subscription import Settled, Variant
+
+__all__ = ["Connection", "News", "NodeStatus", "SnapshotCache"]
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """Where one node stands.
-
-    Attributes:
-        key: The node.
-        connected_since_unix_ns: When its stream began; None while it has none.
-        metadata: What it last said of itself.
-        types: By type URL, what it was sent and what it said to that, on its
-            stream or, while it has none, on its last one.
-        revision: The revision last published for it; None if none was.
-    """
-
-    key: NodeKey
-    connected_since_unix_ns: int | None
-    metadata: Mapping[str, Any]
-    types: Mapping[str, TypeStatus]
-    revision: int | None
-
-
-@dataclass(slots=True)
-class News:
-    """What became known of a node.
-
-    Attributes:
-        streams: A stream began or ended, or a type was asked for the first time.
-        names: By type URL, resources whose sent, acked or rejected version changed.
-    """
-
-    streams: bool = False
-    names: dict[str, set[str]] = field(default_factory=dict)
-
-
-class Connection:
-    """One stream of one node. `ended` says why the server must end it; None while it may go on."""
-
-    def __init__(self, node: Node, since_unix_ns: int, session: Session) -> None:
-        self.node = node
-        self.since_unix_ns = since_unix_ns
-        self.session = session
-        self.ended: str | None = None
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """Have `wait` return: there may be something to send."""
-        self._wake.set()
-
-    def end(self, reason: str) -> None:
-        """Have the server end the stream."""
-        self.ended = reason
-        self.wake()
-
-    async def wait(self) -> None:
-        """Return at the next `wake`, or at once if there was one since."""
-        await self._wake.wait()
-        self._wake.clear()
+def steady_unix_ns() -> Callable[[], int]:
+    """Return a clock of Unix ns that never jumps: the time of day now, and then time that passes."""
+    base = time.time_ns() - time.monotonic_ns()
+    return lambda: base + time.monotonic_ns()
 
 
 @dataclass(slots=True)
@@ -77,75 +33,95 @@ class _Published:
     revision: int
 
 
+@dataclass(slots=True)
+class _Known:
+    """Everything that is known of one node."""
+
+    published: _Published | None = None
+    connections: list[Connection] = field(default_factory=list)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    past: dict[str, Past] = field(default_factory=dict)  # of streams that ended, by type
+    last: dict[str, TypeStatus] = field(default_factory=dict)  # how they stood at their end
+
+
 class SnapshotCache:
     """What every node should run, and what it is known to run.
 
     Attributes:
         changes: Counts connects, disconnects and answers of nodes (see wait_change).
+        streams: How many streams are open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] | None = None) -> None:
+        """`clock` returns Unix ns."""
         self.changes = 0
-        self._published: dict[NodeKey, _Published] = {}
-        self._connections: dict[NodeKey, Connection] = {}
-        self._last: dict[NodeKey, Connection] = {}  # of nodes without a stream now
+        self.streams = 0
+        self._clock = clock or steady_unix_ns()
+        self._nodes: dict[NodeKey, _Known] = {}
+        self._news: dict[NodeKey, News] = {}  # of which nodes there is any; names are collected when asked
         self._waiting: set[asyncio.Future[None]] = set()
-        self._news: dict[NodeKey, News] = {}
 
     # --- for reconcilers --------------------------------------------------------------------
     def publish(self, key: NodeKey, snapshot: Snapshot, revision: int) -> None:
         """Have a node run `snapshot`, now or when it connects.
 
         A node that connects before anything was published for it is held: an
-        empty configuration would end what it has.
+        empty configuration would end what it has. Work is in proportion to what
+        `snapshot.changed_since` the last one.
 
         Raises:
             InconsistentSnapshotError: The snapshot breaks a rule; the last good one stays.
             ValueError: The revision is below that of the last one.
         """
-        published = self._published.get(key)
+        known = self._nodes.get(key)
+        published = None if known is None else known.published
         if published is not None and revision < published.revision:
             raise ValueError(f"revision {revision} of {key} is below {published.revision}")
         if published is None or published.snapshot is not snapshot:
-            check_consistent(snapshot)
-        self._published[key] = _Published(snapshot, revision)
-        connection = self._connections.get(key)
-        if connection is not None:
+            check_consistent(snapshot, None if published is None else published.snapshot)
+        known = known or self._nodes.setdefault(key, _Known())
+        known.published = _Published(snapshot, revision)
+        now = self._clock()
+        for connection in known.connections:
             before = connection.session.acked_revisions()
-            connection.session.update(snapshot, revision)
+            connection.session.update(snapshot, revision, now)
             connection.wake()
             if connection.session.acked_revisions() != before:
                 self._changed()
+
+    def published(self, key: NodeKey) -> Snapshot | None:
+        """Return the snapshot that was last published for a node."""
+        known = self._nodes.get(key)
+        return None if known is None or known.published is None else known.published.snapshot
 
     def forget(self, key: NodeKey) -> None:
         """Drop what was published for a node that is gone for good, and what it said. Raises ValueError.
 
         A connected node is not gone.
         """
-        if key in self._connections:
+        known = self._nodes.get(key)
+        if known is not None and known.connections:
             raise ValueError(f"{key} is connected")
-        self._published.pop(key, None)
-        self._last.pop(key, None)
+        self._nodes.pop(key, None)
+        self._news.pop(key, None)
 
     def nodes(self) -> list[NodeStatus]:
         """Return where every node stands that is connected, was, or has a snapshot; sorted by key."""
-        keys = {*self._published, *self._connections, *self._last}
-        return [self._status(key) for key in sorted(keys)]
+        return [self._status(key, self._nodes[key]) for key in sorted(self._nodes)]
 
     def node(self, key: NodeKey) -> NodeStatus | None:
-        """Return where a node stands; None if nothing is known of it."""
-        known = key in self._published or key in self._connections or key in self._last
-        return self._status(key) if known else None
+        """Return where a node stands; None if nothing was heard of it and nothing published for it."""
+        known = self._nodes.get(key)
+        return None if known is None else self._status(key, known)
 
     def take_news(self) -> dict[NodeKey, News]:
-        """Return what became known of each node since it was last asked."""
-        news, self._news = self._news, {}
-        return news
-
-    def published(self, key: NodeKey) -> Snapshot | None:
-        """Return what a node should run; None if nothing was published for it."""
-        published = self._published.get(key)
-        return None if published is None else published.snapshot
+        """Return what is new of each node since the last call."""
+        taken, self._news = self._news, {}
+        for key, news in taken.items():
+            for connection in self._open(key):
+                for type_url, names in connection.session.take_news().items():
+                    news.names.setdefault(type_url, set()).update(names)
+        return {key: news for key, news in taken.items() if news.streams or news.names}
 
     def acked_revision(self, key: NodeKey, type_url: str) -> int:
         """Return the highest revision whose resources of this type the node runs, every one.
@@ -154,16 +130,16 @@ class SnapshotCache:
         connected. While the node refuses a resource of the type, no revision
         that holds it counts: then ask `runs` for each resource.
         """
-        connection = self._connections.get(key)
-        return 0 if connection is None else connection.session.acked_revisions().get(type_url, 0)
+        return max((each.session.acked_revision(type_url) for each in self._open(key)), default=0)
 
     def runs(self, key: NodeKey, type_url: str, name: str, version: str | None) -> bool:
         """Whether a connected node is known to run this version of a resource.
 
         A version of None asks whether it is known to run none of it.
         """
-        connection = self._connections.get(key)
-        return connection is not None and connection.session.runs(type_url, name, version)
+        sessions = [each.session for each in self._open(key) if each.session.asked(type_url)]
+        runs = [session.runs(type_url, name, version) for session in sessions]
+        return bool(runs) and (all(runs) if version is None else any(runs))
 
     async def wait_change(self, after: int) -> int:
         """Return `changes` once it is above `after`: no change between two calls is missed."""
@@ -177,63 +153,108 @@ class SnapshotCache:
         return self.changes
 
     # --- for the server ---------------------------------------------------------------------
-    def connect(self, node: Node, now_unix_ns: int) -> Connection:
-        """Begin a stream; one that the node already has is ended."""
-        replaced = self._connections.get(node.key)
+    def connect(
+        self,
+        node: Node,
+        now_unix_ns: int | None = None,
+        *,
+        variant: Variant = "delta",
+        service: Service = AGGREGATED,
+    ) -> Connection:
+        """Begin a stream; one that it replaces is ended."""
+        known = self._nodes.setdefault(node.key, _Known())
+        replaced = self.replaced(node.key, service)
         if replaced is not None:
             replaced.end("the node opened another stream")
-        before = replaced or self._last.pop(node.key, None)
-        session = Session(None if before is None else before.session.unsettled())
-        connection = self._connections[node.key] = Connection(node, now_unix_ns, session)
-        published = self._published.get(node.key)
-        if published is not None:
-            connection.session.update(published.snapshot, published.revision)
-        self._news.setdefault(node.key, News()).streams = True
-        self._changed()
+            self._end(known, replaced)
+        ttl = TTL_FEATURE in node.features and (variant == "delta" or WRAPPER_FEATURE in node.features)
+        now = self._clock() if now_unix_ns is None else now_unix_ns
+        connection = Connection(node, now, Session(known.past, variant, ttl=ttl), service)
+        known.connections.append(connection)
+        known.metadata = node.metadata
+        self.streams += 1
+        if known.published is not None:
+            connection.session.update(known.published.snapshot, known.published.revision, now)
+        self._changed(node.key, streams=True)
         return connection
+
+    def replaced(self, key: NodeKey, service: Service) -> Connection | None:
+        """Return the stream that a new one of this service would replace."""
+        same = (each for each in self._open(key) if each.service == service and service.single)
+        return next(same, None)
+
+    def streams_of(self, key: NodeKey) -> int:
+        """Return how many streams a node has."""
+        return len(self._open(key))
 
     def disconnect(self, connection: Connection) -> None:
         """End a stream; what was published for the node stays."""
-        key = connection.node.key
-        if self._connections.get(key) is connection:
-            del self._connections[key]
-            self._last[key] = connection
-            self._news.setdefault(key, News()).streams = True
-            self._changed()
+        known = self._nodes.get(connection.node.key)
+        if known is not None and connection in known.connections:
+            self._end(known, connection)
+            self._changed(connection.node.key, streams=True)
 
     def receive(self, connection: Connection, request: Request) -> Settled | None:
         """Take a request from a stream; return the response that it settles. Raises ProtocolError."""
-        settled = connection.session.receive(request)
-        self._news.setdefault(connection.node.key, News()).streams = True
+        first = not connection.session.asked(request.type_url)
+        settled = connection.session.receive(request, self._clock())
         connection.wake()
-        self._changed()
+        self._changed(connection.node.key, streams=first)
         return settled
 
     def take(self, connection: Connection) -> list[Response]:
         """Return what to send on a stream now, noted as sent."""
         before = connection.session.acked_revisions()
-        responses = connection.session.responses()
+        responses = connection.session.responses(self._clock())
         if responses or connection.session.acked_revisions() != before:
-            self._changed()
+            self._changed(connection.node.key)
         return responses
+
+    def next_look(self, connection: Connection, answer_s: float) -> tuple[float | None, str | None]:
+        """Return when to look at a stream again, in s, though nothing happens, and what is overdue.
+
+        Args:
+            connection: The stream.
+            answer_s: For how long a response may be without an answer.
+        """
+        now, session = self._clock(), connection.session
+        waits = session.waits()
+        overdue = next((url for url, since in waits if now - since > answer_s * 1e9), None)
+        at = [since + answer_s * 1e9 for _, since in waits]
+        if session.next_beat is not None:
+            at.append(session.next_beat)
+        return (max(min(at) - now, 0) / 1e9 + 0.001 if at else None), overdue
 
     def connections(self) -> list[Connection]:
         """Return the open streams."""
-        return list(self._connections.values())
+        return [connection for known in self._nodes.values() for connection in known.connections]
 
-    def _status(self, key: NodeKey) -> NodeStatus:
-        connected = self._connections.get(key)
-        known = connected or self._last.get(key)
-        published = self._published.get(key)
+    def _open(self, key: NodeKey) -> list[Connection]:
+        known = self._nodes.get(key)
+        return [] if known is None else known.connections
+
+    def _end(self, known: _Known, connection: Connection) -> None:
+        if len(known.connections) == 1:
+            known.last = {}
+        known.connections.remove(connection)
+        known.last.update(connection.session.status())
+        known.past.update(connection.session.past())
+        self.streams -= 1
+
+    def _status(self, key: NodeKey, known: _Known) -> NodeStatus:
+        open_ = known.connections
         return NodeStatus(
             key=key,
-            connected_since_unix_ns=None if connected is None else connected.since_unix_ns,
-            metadata={} if known is None else known.node.metadata,
-            types={} if known is None else known.session.status(),
-            revision=None if published is None else published.revision,
+            connected_since_unix_ns=min((each.since_unix_ns for each in open_), default=None),
+            metadata=known.metadata,
+            types=joined(each.session.status() for each in open_) if open_ else known.last,
+            revision=None if known.published is None else known.published.revision,
         )
 
-    def _changed(self) -> None:
+    def _changed(self, key: NodeKey | None = None, *, streams: bool = False) -> None:
+        if key is not None:
+            news = self._news.setdefault(key, News())
+            news.streams = news.streams or streams
         self.changes += 1
         for waiter in self._waiting:
             if not waiter.done():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
-from google.protobuf import json_format
-
-from control_plane.xds.node import Node, checked_node
-from control_plane.xds.session import Request, Response
+from control_plane.resources.model import Resource
+from control_plane.xds.messages import Request, Response
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
+
+_NS: Final = 1_000_000_000
 
 
 def read_request(message: discovery_pb2.DeltaDiscoveryRequest) -> Request:
@@ -24,14 +24,8 @@ def read_request(message: discovery_pb2.DeltaDiscoveryRequest) -> Request:
     )
 
 
-def read_node(message: discovery_pb2.DeltaDiscoveryRequest) -> Node:
-    """Return who opened the stream. Raises UnknownNodeError."""
-    metadata: dict[str, Any] = json_format.MessageToDict(message.node.metadata)
-    return checked_node(message.node.cluster, message.node.id, metadata)
-
-
-def write_response(response: Response) -> discovery_pb2.DeltaDiscoveryResponse:
-    """Return the Delta message of a response."""
+def write_response(response: Response, *, ttl: bool) -> discovery_pb2.DeltaDiscoveryResponse:
+    """Return the Delta message of a response; `ttl`: whether the client understands times to live."""
     message = discovery_pb2.DeltaDiscoveryResponse(
         system_version_info=str(response.revision),
         type_url=response.type_url,
@@ -39,6 +33,14 @@ def write_response(response: Response) -> discovery_pb2.DeltaDiscoveryResponse:
         removed_resources=response.removed,
     )
     for resource in response.put:
-        entry = message.resources.add(name=resource.name, version=resource.version)
-        entry.resource.type_url, entry.resource.value = resource.type_url, resource.body
+        fill(message.resources.add(), resource, ttl=ttl, body=resource.name not in response.beats)
     return message
+
+
+def fill(entry: discovery_pb2.Resource, resource: Resource, *, ttl: bool, body: bool = True) -> None:
+    """Write one resource into its message, with its time to live, without its body in a heartbeat."""
+    entry.name, entry.version = resource.name, resource.version
+    if body:
+        entry.resource.type_url, entry.resource.value = resource.type_url, resource.body
+    if ttl and resource.ttl_s is not None:
+        entry.ttl.seconds, entry.ttl.nanos = divmod(round(resource.ttl_s * _NS), _NS)

@@ -8,15 +8,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 class XdsMetrics:
     """Counters of one ADS server, in `registry`.
 
-    Types are the last word of their URL (`Cluster`), roles are those of NodeKey.
+    Types are the last word of their URL (`Cluster`), roles are those of NodeKey,
+    variants `delta` and `sotw`.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.connected = Gauge(
-            "gaugeway_xds_connected_nodes", "Nodes with an open ADS stream.", ["role"], registry=registry
+            "gaugeway_xds_connected_nodes", "Nodes with an open xDS stream.", ["role"], registry=registry
+        )
+        self.streams = Gauge(
+            "gaugeway_xds_streams", "Open xDS streams.", ["role", "variant"], registry=registry
         )
         self.pushes = Counter(
             "gaugeway_xds_pushes", "Responses sent to nodes.", ["role", "type"], registry=registry
+        )
+        self.bytes = Counter(
+            "gaugeway_xds_bytes", "Bytes of the responses sent to nodes.", ["role", "type"], registry=registry
         )
         self.nacks = Counter(
             "gaugeway_xds_nacks", "Responses that a node refused.", ["role", "type"], registry=registry
@@ -26,5 +33,17 @@ class XdsMetrics:
             "From sending a response to its ACK.",
             ["role", "type"],
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=registry,
+        )
+        self.slow = Counter(
+            "gaugeway_xds_slow_clients",
+            "Streams closed because the client did not read, or did not answer.",
+            ["role"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            "gaugeway_xds_refused_streams",
+            "Streams refused or ended for what the client said: `node`, `limit`, `protocol`.",
+            ["reason"],
             registry=registry,
         )

@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from google.protobuf import json_format
+
+from wire.gen.gaugeway.envoy.v1 import discovery_pb2
+from wire.ids import InvalidIdError, check_dns_label
 from wire.names import ENVOY_ROLE, WORKER_ROLE
 
 ROLES: Final = (ENVOY_ROLE, WORKER_ROLE)
+# https://www.envoyproxy.io/docs/envoy/latest/api/client_features
+TTL_FEATURE: Final = "xds.config.supports-resource-ttl"
+WRAPPER_FEATURE: Final = "xds.config.resource-in-sotw"
 
 
 class UnknownNodeError(ValueError):
@@ -25,16 +32,28 @@ class NodeKey:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node with what it says of itself."""
+    """A node with what it says of itself; `features` are xDS client features."""
 
     key: NodeKey
     metadata: Mapping[str, Any]
+    features: frozenset[str] = frozenset()
 
 
-def checked_node(role: str, node_id: str, metadata: Mapping[str, Any]) -> Node:
-    """Return a node. Raises UnknownNodeError."""
+def read_node(message: discovery_pb2.Node) -> Node:
+    """Return who opened a stream. Raises UnknownNodeError."""
+    key = checked_key(message.cluster, message.id)
+    metadata: dict[str, Any] = json_format.MessageToDict(message.metadata)
+    return Node(key, metadata, frozenset(message.client_features))
+
+
+def checked_key(role: str, node_id: str) -> NodeKey:
+    """Return a node's key. Raises UnknownNodeError."""
     if role not in ROLES:
         raise UnknownNodeError(f"node.cluster {role!r} must be one of {', '.join(ROLES)}")
     if not node_id:
         raise UnknownNodeError("node.id is empty: it must tell this node from all others")
-    return Node(NodeKey(role, node_id), metadata)
+    try:
+        check_dns_label("node.id", node_id)
+    except InvalidIdError as error:
+        raise UnknownNodeError(str(error)) from error
+    return NodeKey(role, node_id)

@@ -1,9 +1,18 @@
-"""Which resources of a refused response a client's error text means. Pure."""
+"""What a client refuses, and which resources of a refused response its error text means. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A version that the client refused; ABSENT if it refused the removal. `error` is its own text."""
+
+    version: str
+    error: str
 
 
 def names_refused(error: str, names: Collection[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The ADS server: the socket around SnapshotCache.
+"""The xDS server: the sockets around SnapshotCache.
 
 Generic handlers with our own slim messages: only names and numbers of fields
 travel, and upb encodes them hundreds of times faster than generated Python.
@@ -6,28 +6,30 @@ travel, and upb encodes them hundreds of times faster than generated Python.
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
 from prometheus_client import CollectorRegistry
 
-from control_plane.resources.model import short_type
-from control_plane.xds.cache import Connection, SnapshotCache
-from control_plane.xds.delta import read_node, read_request, write_response
+from control_plane.xds import delta, sotw
+from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.metrics import XdsMetrics
-from control_plane.xds.node import UnknownNodeError
-from control_plane.xds.session import ProtocolError, Request
+from control_plane.xds.node import Node, NodeKey, UnknownNodeError, read_node
+from control_plane.xds.services import AGGREGATED, SERVICES, Service
+from control_plane.xds.stream import Context, Message, Stream, Wire, read
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 
 log = structlog.get_logger(__name__)
 
-SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+SERVICE: Final = AGGREGATED.name
 STOP_S: Final = 2.0
+ANSWER_S: Final = 60.0
+MAX_STREAMS: Final = 10_000
+# Of services for single resources Envoy opens a stream for each cluster, and two while one is replaced.
+MAX_NODE_STREAMS: Final = 1_000
 _MAX_REQUEST_BYTES: Final = 16 << 20  # a reconnect states the version of every sensor
 
 _OPTIONS: Final = (
@@ -41,37 +43,47 @@ _OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 
-Context = grpc.aio.ServicerContext[discovery_pb2.DeltaDiscoveryRequest, discovery_pb2.DeltaDiscoveryResponse]
+_DELTA: Final = Wire("delta", discovery_pb2.DeltaDiscoveryRequest, delta.read_request, delta.write_response)
+_SOTW: Final = Wire("sotw", discovery_pb2.DiscoveryRequest, sotw.read_request, sotw.write_response)
+_METHODS: Final = {"Delta": _DELTA, "Stream": _SOTW}
+
+Handler = Callable[[AsyncIterator[Message], Context], Awaitable[None]]
 
 
 class AdsServer:
-    """Serves the snapshots of `cache` over Delta ADS, and `services`; its counters are in `registry`."""
+    """Serves the snapshots of `cache` over xDS, and `services`; its counters are in `registry`.
+
+    Args:
+        cache: The snapshots.
+        registry: Of the counters.
+        services: Other gRPC services on the same port.
+        answer_s: A client that does not read, or does not answer, for that long is cut off.
+        max_streams: Streams beyond it are refused.
+        max_node_streams: So are streams of one node beyond it.
+    """
 
     def __init__(
         self,
         cache: SnapshotCache,
         registry: CollectorRegistry | None = None,
         services: Sequence[grpc.GenericRpcHandler[Any, Any]] = (),
+        *,
+        answer_s: float = ANSWER_S,
+        max_streams: int = MAX_STREAMS,
+        max_node_streams: int = MAX_NODE_STREAMS,
     ) -> None:
         self._cache = cache
         self._services = tuple(services)
         self._metrics = XdsMetrics(registry or CollectorRegistry())
+        self._answer_s = answer_s
+        self._max_streams = max_streams
+        self._max_node_streams = max_node_streams
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port (`port` 0: chosen by the system). Raises OSError if it is taken."""
         server = grpc.aio.server(options=_OPTIONS)
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._delta,
-            request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
-            response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
-        )
-        server.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": handler}),
-                *self._services,
-            )
-        )
+        server.add_generic_rpc_handlers((*map(self._handlers, SERVICES), *self._services))
         try:
             bound = server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
@@ -87,103 +99,70 @@ class AdsServer:
         if self._server is not None:
             await self._server.stop(grace=STOP_S)
 
-    async def _delta(self, _: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], context: Context) -> None:
+    def _handlers(self, service: Service) -> grpc.GenericRpcHandler[Any, Any]:
+        methods = {
+            f"{prefix}{service.noun}": grpc.stream_stream_rpc_method_handler(
+                self._handler(service, wire),
+                request_deserializer=wire.request.FromString,
+                response_serializer=bytes,  # encoded where its size is counted
+            )
+            for prefix, wire in _METHODS.items()
+        }
+        return grpc.method_handlers_generic_handler(service.name, methods)
+
+    def _handler(self, service: Service, wire: Wire) -> Handler:
+        async def handle(_: AsyncIterator[Message], context: Context) -> None:
+            await self._serve(service, wire, context)
+
+        return handle
+
+    async def _serve(self, service: Service, wire: Wire, context: Context) -> None:
         """Serve one stream to its end."""
-        first = await _read(context)
+        first = await read(context)
         if first is None:
             return
         try:
-            node = read_node(first)
+            node = read_node(first.node)
         except UnknownNodeError as error:
-            log.warning("ads_stream_refused", peer=context.peer(), reason=str(error))
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await self._refuse(context, "node", grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        excess = self._excess(node, service)
+        if excess is not None:
+            await self._refuse(context, "limit", grpc.StatusCode.RESOURCE_EXHAUSTED, excess)
         # A client that is told nothing new for hours still learns that it is connected.
         await context.send_initial_metadata(())
-        connection = self._cache.connect(node, time.time_ns())
-        gauge = self._metrics.connected.labels(node.key.role)
-        gauge.inc()
-        log.info("node_connected", role=node.key.role, node=node.key.node_id)
-        stream = _Stream(self._cache, connection, self._metrics)
+        connection = self._cache.connect(node, variant=wire.variant, service=service)
+        self._count(node.key, wire, 1)
+        log.info(
+            "node_connected",
+            role=node.key.role,
+            node=node.key.node_id,
+            service=service.noun,
+            variant=wire.variant,
+        )
+        stream = Stream(self._cache, connection, self._metrics, wire, self._answer_s)
         try:
             await stream.serve(first, context)
         finally:
-            gauge.dec()
             self._cache.disconnect(connection)
-            log.info("node_disconnected", role=node.key.role, node=node.key.node_id)
+            self._count(node.key, wire, -1)
+            log.info("node_disconnected", role=node.key.role, node=node.key.node_id, service=service.noun)
 
+    def _excess(self, node: Node, service: Service) -> str | None:
+        """Return which limit a stream of this node would go beyond; None if none."""
+        replaces = self._cache.replaced(node.key, service) is not None
+        if self._cache.streams - replaces >= self._max_streams:
+            return f"the control plane has {self._max_streams} streams already, which is its limit"
+        if self._cache.streams_of(node.key) - replaces >= self._max_node_streams:
+            return f"node {node.key.node_id} has {self._max_node_streams} streams already, which is the limit"
+        return None
 
-class _Stream:
-    """One client's stream: a task reads, the handler itself writes."""
+    async def _refuse(self, context: Context, reason: str, code: grpc.StatusCode, details: str) -> NoReturn:
+        self._metrics.refused.labels(reason).inc()
+        log.warning("ads_stream_refused", peer=context.peer(), reason=details)
+        await context.abort(code, details)
 
-    def __init__(self, cache: SnapshotCache, connection: Connection, metrics: XdsMetrics) -> None:
-        self._cache = cache
-        self._connection = connection
-        self._metrics = metrics
-        self._sent_at: dict[str, float] = {}  # by nonce, monotonic seconds
-        self._role = connection.node.key.role
-
-    async def serve(self, first: discovery_pb2.DeltaDiscoveryRequest, context: Context) -> None:
-        """Converse until the client ends, breaks the protocol, or is ended."""
-        reading = asyncio.create_task(self._read_all(first, context))
-        reading.add_done_callback(lambda _: self._connection.wake())
-        try:
-            while not reading.done():
-                if self._connection.ended is not None:
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, self._connection.ended)
-                await self._send(context)
-                await self._connection.wait()
-            await self._conclude(reading, context)
-        finally:
-            reading.cancel()
-            await asyncio.wait({reading})
-            if not reading.cancelled():
-                reading.exception()  # said where it matters, or of a stream that is gone
-
-    async def _send(self, context: Context) -> None:
-        responses = self._cache.take(self._connection)
-        now = time.monotonic()
-        self._sent_at.update((response.nonce, now) for response in responses)
-        for response in responses:
-            self._metrics.pushes.labels(self._role, short_type(response.type_url)).inc()
-            await context.write(write_response(response))
-
-    async def _read_all(self, first: discovery_pb2.DeltaDiscoveryRequest, context: Context) -> None:
-        message: discovery_pb2.DeltaDiscoveryRequest | None = first
-        while message is not None:
-            self._receive(read_request(message))
-            message = await _read(context)
-
-    def _receive(self, request: Request) -> None:
-        """Take a request. Raises ProtocolError."""
-        settled = self._cache.receive(self._connection, request)
-        if settled is None:
-            return
-        labels = (self._role, short_type(settled.type_url))
-        elapsed = time.monotonic() - self._sent_at.pop(settled.nonce)
-        if settled.error is None:
-            self._metrics.ack_seconds.labels(*labels).observe(elapsed)
-            return
-        self._metrics.nacks.labels(*labels).inc()
-        log.warning(
-            "resources_refused",
-            role=self._role,
-            node=self._connection.node.key.node_id,
-            type=labels[1],
-            names=list(settled.refused),
-            error=settled.error,
-        )
-
-    async def _conclude(self, reading: asyncio.Task[None], context: Context) -> None:
-        """End the stream as its reading ended: in order, or with what the client did wrong."""
-        error = reading.exception()
-        if isinstance(error, ProtocolError):
-            log.warning("ads_protocol_broken", node=self._connection.node.key.node_id, reason=str(error))
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        if error is not None:
-            raise error
-
-
-async def _read(context: Context) -> discovery_pb2.DeltaDiscoveryRequest | None:
-    """Return the next request; None when the client has ended."""
-    message = await context.read()
-    return None if message is grpc.aio.EOF else message  # type: ignore[attr-defined]  # a gap in the stubs
+    def _count(self, key: NodeKey, wire: Wire, difference: int) -> None:
+        self._metrics.streams.labels(key.role, wire.variant).inc(difference)
+        streams = self._cache.streams_of(key)
+        if (difference > 0 and streams == 1) or (difference < 0 and streams == 0):
+            self._metrics.connected.labels(key.role).inc(difference)

@@ -9,209 +9,229 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
-from control_plane.resources.model import Resource, Snapshot
-from control_plane.xds.subscription import Rejection, Settled, Subscription
-from wire.names import (
-    CLUSTER_TYPE,
-    ENDPOINT_TYPE,
-    LEASE_TYPE,
-    LISTENER_TYPE,
-    POLICY_TYPE,
-    ROUTE_TYPE,
-    SENSOR_TYPE,
-)
+from control_plane.resources.model import Snapshot
+from control_plane.xds.messages import ProtocolError, Request, Response
+from control_plane.xds.past import Past
+from control_plane.xds.rejection import Rejection
+from control_plane.xds.subscription import Settled, Subscription, Variant
+from control_plane.xds.type_rules import rank, rules_of
+from wire.names import CLUSTER_TYPE, ENDPOINT_TYPE
 
-TYPE_ORDER: Final = (
-    CLUSTER_TYPE,
-    ENDPOINT_TYPE,
-    LISTENER_TYPE,
-    ROUTE_TYPE,
-    POLICY_TYPE,
-    LEASE_TYPE,
-    SENSOR_TYPE,
-)
-# Naming nothing means nothing here: Envoy asks for no endpoints at all when its last cluster has gone.
-_NO_LEGACY_WILDCARD: Final = frozenset({ENDPOINT_TYPE, ROUTE_TYPE})
+__all__ = ["MAX_RESPONSE_BYTES", "MAX_TYPES", "ProtocolError", "Request", "Response", "Session", "TypeStatus"]
+
 MAX_TYPES: Final = 32
 MAX_RESPONSE_BYTES: Final = 1 << 20
 
 
-class ProtocolError(ValueError):
-    """A request that breaks the xDS protocol; the text says which rule."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a client says of one type, in either variant.
-
-    Attributes:
-        type_url: The type.
-        subscribe: Names to add to what is wanted; `*` is everything.
-        unsubscribe: Names to drop from it.
-        has: Versions that the client states to run; counts in the first request of a type only.
-        nonce: Which response this answers; empty if none.
-        error: Why that response is refused; None if it is not.
-    """
-
-    type_url: str
-    subscribe: tuple[str, ...] = ()
-    unsubscribe: tuple[str, ...] = ()
-    has: Mapping[str, str] = field(default_factory=dict)
-    nonce: str = ""
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What to send: resources to put and names that are not there (any more)."""
-
-    type_url: str
-    nonce: str
-    put: tuple[Resource, ...]
-    removed: tuple[str, ...]
-    revision: int  # of the snapshot that it was made from
-
-
 @dataclass(frozen=True, slots=True)
 class TypeStatus:
-    """Where a client stands with one type. All mappings are by resource name.
+    """Where a client stands with one type. All mappings are by resource name, read-only and live.
 
     Attributes:
         sent: The newest version sent (or that the client stated to have).
         acked: The version that it is known to run.
         rejected: What it refused, with its own error text.
         acked_revision: The highest revision of which it runs everything; 0 if of none.
+        since: Unix ns when each resource came into its present state.
+        variant: How the client speaks.
     """
 
     sent: Mapping[str, str]
     acked: Mapping[str, str]
     rejected: Mapping[str, Rejection]
     acked_revision: int
+    since: Mapping[str, int] = field(default_factory=dict)
+    variant: Variant = "delta"
 
 
 class Session:
     """The state of one stream. Nothing is sent before the first `update`: no empty configuration.
 
-    What was refused is not sent again on the stream until it changes; a new
-    stream is a new chance, because the client may have been restarted or healed.
+    What was refused is not sent again until it changes, neither on the stream
+    nor on the next one, unless the client then states to run nothing at all.
     """
 
-    def __init__(self, unsettled: Mapping[str, Mapping[str, str]] | None = None) -> None:
-        """Begin a stream; `unsettled` is that of the same node's stream before."""
-        self._before: Mapping[str, Mapping[str, str]] = unsettled or {}
+    def __init__(
+        self, past: Mapping[str, Past] | None = None, variant: Variant = "delta", *, ttl: bool = False
+    ) -> None:
+        """Begin a stream.
+
+        Args:
+            past: What the same node's streams before left, by type.
+            variant: How the client speaks.
+            ttl: Whether it understands times to live.
+        """
+        self.variant: Variant = variant
+        self._past: Mapping[str, Past] = {} if past is None else past
+        self._ttl = ttl
         self._subscriptions: dict[str, Subscription] = {}
+        self._in_order: list[Subscription] = []
         self._snapshot: Snapshot | None = None
         self._revision = 0
         self._nonces = 0
+        self._last_nonce: dict[str, str] = {}  # by type
+        self._states = False  # whether the client has stated to run anything
         # Clusters that were put and whose endpoints must follow, asked for or not.
         self._warming: set[str] = set()
 
-    def update(self, snapshot: Snapshot, revision: int) -> None:
-        """Have the client run `snapshot` from now on."""
-        old = self._snapshot
+    def update(self, snapshot: Snapshot, revision: int, now: int) -> None:
+        """Have the client run `snapshot` from `now` (Unix ns) on."""
+        changed = snapshot.changed_since(self._snapshot)
+        begins = self._snapshot is None
         self._snapshot, self._revision = snapshot, revision
         for type_url, subscription in self._subscriptions.items():
-            subscription.mark(_changed(None if old is None else old.of(type_url), snapshot.of(type_url)))
-        self._complete(snapshot)
+            if begins or type_url in changed:
+                subscription.update(snapshot.of(type_url), changed.get(type_url, ()), now)
+        self._complete()
 
-    def receive(self, request: Request) -> Settled | None:
+    def receive(self, request: Request, now: int) -> Settled | None:
         """Take a request; return the response that it settles, if it does.
 
-        Subscribing and unsubscribing count even when the nonce is stale. Raises
-        ProtocolError.
+        What is asked for counts even when the nonce is stale. Raises ProtocolError.
         """
         subscription = self._subscriptions.get(request.type_url)
+        repeated = False
         if subscription is None:
-            subscription = self._begin(request)
+            subscription = self._begin(request, now)
+        elif self.variant == "sotw":
+            repeated = not subscription.replace(request.subscribe)
         else:
             subscription.unsubscribe(request.unsubscribe)
             subscription.subscribe(request.subscribe)
         if request.type_url == ENDPOINT_TYPE:
             self._warm(subscription)
-        settled = subscription.settle(request.nonce, request.error) if request.nonce else None
-        if self._snapshot is not None:
-            self._complete(self._snapshot)
+        idle = subscription.waits_since is None
+        settled = subscription.settle(request.nonce, request.error, now) if request.nonce else None
+        if repeated and idle and request.error is None:
+            self._repeat(subscription, request.nonce)
+        self._complete()
         return settled
 
-    def responses(self) -> list[Response]:
-        """Return what to send now, in order, noted as sent. Ask again after each update and request."""
-        snapshot = self._snapshot
-        if snapshot is None:
+    def responses(self, now: int) -> list[Response]:
+        """Return what to send `now` (Unix ns), in order, noted as sent.
+
+        Ask again after each update and request, and at `next_beat`.
+        """
+        if self._snapshot is None:
             return []
         out: list[Response] = []
-        in_order = sorted(self._subscriptions.values(), key=_rank)
-        for position, subscription in enumerate(in_order):
-            removals = not any(later.busy for later in in_order[position + 1 :])
-            self._send(subscription, snapshot, removals, out)
-        self._complete(snapshot)
+        for position, subscription in enumerate(self._in_order):
+            removals = not any(later.busy for later in self._in_order[position + 1 :])
+            self._send(subscription, removals, now, out)
+        self._complete()
         return out
+
+    @property
+    def next_beat(self) -> int | None:
+        """When (Unix ns) a time to live is to be renewed; None if none is."""
+        beats = (each.next_beat for each in self._subscriptions.values())
+        return min((at for at in beats if at is not None), default=None)
+
+    def waits(self) -> list[tuple[str, int]]:
+        """Return the types that wait for an answer, and since when (Unix ns).
+
+        Not clusters whose endpoints the client has not accepted: they warm, and
+        Envoy withholds the answer until then.
+        """
+        waits = [(url, each.waits_since) for url, each in self._subscriptions.items() if not self._warms(url)]
+        return [(type_url, since) for type_url, since in waits if since is not None]
 
     def acked_revisions(self) -> dict[str, int]:
         """Return, by type, the highest revision of which the client runs everything; 0 if of none."""
         return {type_url: each.acked_revision for type_url, each in self._subscriptions.items()}
+
+    def acked_revision(self, type_url: str) -> int:
+        """Return the highest revision of which the client runs everything of a type; 0 if of none."""
+        subscription = self._subscriptions.get(type_url)
+        return 0 if subscription is None else subscription.acked_revision
 
     def runs(self, type_url: str, name: str, version: str | None) -> bool:
         """Whether the client is known to run this version of a resource; None: known to run none of it."""
         subscription = self._subscriptions.get(type_url)
         return subscription is not None and subscription.runs(name, version)
 
-    def unsettled(self) -> dict[str, Mapping[str, str]]:
-        """Return, by type and name, what the client may run without stating it on its next stream."""
-        mine = {type_url: subscription.unsettled() for type_url, subscription in self._subscriptions.items()}
-        return {**self._before, **mine}
+    def asked(self, type_url: str) -> bool:
+        """Whether the client has asked for a type."""
+        return type_url in self._subscriptions
+
+    def past(self) -> dict[str, Past]:
+        """Return, by type, what the next stream must know, now that this one is over."""
+        mine = {url: each.past(self._past.get(url)) for url, each in self._subscriptions.items()}
+        return {**self._past, **mine}
 
     def status(self) -> dict[str, TypeStatus]:
         """Return where the client stands with each type that it asked for."""
         return {
             type_url: TypeStatus(
-                dict(subscription.sent),
-                dict(subscription.acked),
-                dict(subscription.rejected),
-                subscription.acked_revision,
+                MappingProxyType(each.sent),
+                MappingProxyType(each.acked),
+                MappingProxyType(each.rejected),
+                each.acked_revision,
+                MappingProxyType(each.since),
+                self.variant,
             )
-            for type_url, subscription in self._subscriptions.items()
+            for type_url, each in self._subscriptions.items()
         }
 
-    def _begin(self, request: Request) -> Subscription:
-        if not request.type_url:
+    def take_news(self) -> dict[str, set[str]]:
+        """Return, by type, the names whose sent, acked or rejected changed since the last call."""
+        news = {url: each.news for url, each in self._subscriptions.items() if each.news}
+        for type_url in news:
+            self._subscriptions[type_url].news = set()
+        return news
+
+    def _begin(self, request: Request, now: int) -> Subscription:
+        type_url = request.type_url
+        if not type_url:
             raise ProtocolError("type_url is empty: it must name the resource type")
         if len(self._subscriptions) >= MAX_TYPES:
-            raise ProtocolError(f"type_url {request.type_url}: more than {MAX_TYPES} types on one stream")
-        subscription = Subscription(request.type_url)
+            raise ProtocolError(f"type_url {type_url}: more than {MAX_TYPES} types on one stream")
+        self._states = self._states or request.states
+        past = self._past.get(type_url)
+        subscription = Subscription(type_url, self.variant, ttl=self._ttl)
         subscription.begin(
             request.subscribe,
-            request.has,
-            legacy_wildcard=request.type_url not in _NO_LEGACY_WILDCARD,
-            unsettled=self._before.get(request.type_url),
+            has=request.has,
+            stated=request.version,
+            past=past,
+            quarantine=self._states,
+            now=now,
         )
+        if type_url == CLUSTER_TYPE and past is not None and request.states:
+            self._warming |= past.unanswered  # their endpoints may not have come before the stream ended
         if self._snapshot is not None:
-            subscription.mark(self._snapshot.of(request.type_url))
-        self._subscriptions[request.type_url] = subscription
+            subscription.update(self._snapshot.of(type_url), (), now)
+        self._subscriptions[type_url] = subscription
+        self._in_order = sorted(self._subscriptions.values(), key=lambda each: rank(each.type_url))
         return subscription
 
-    def _send(
-        self, subscription: Subscription, snapshot: Snapshot, removals: bool, out: list[Response]
-    ) -> None:
-        resources = snapshot.of(subscription.type_url)
+    def _send(self, subscription: Subscription, removals: bool, now: int, out: list[Response]) -> None:
+        type_url = subscription.type_url
         while True:
             nonce = str(self._nonces + 1)
-            batch = subscription.take(resources, nonce, removals=removals, max_bytes=MAX_RESPONSE_BYTES)
+            batch = subscription.take(nonce, removals=removals, max_bytes=MAX_RESPONSE_BYTES, now=now)
             if batch is None:
                 return
             self._nonces += 1
-            out.append(Response(subscription.type_url, nonce, batch.put, batch.removed, self._revision))
-            if subscription.type_url == CLUSTER_TYPE:
-                self._warming.update(cluster.name for cluster in batch.put)
+            self._last_nonce[type_url] = nonce
+            out.append(
+                Response(
+                    type_url, nonce, batch.put, batch.removed, self._revision, batch.version, batch.beats
+                )
+            )
+            if type_url == CLUSTER_TYPE:
+                self._warming.update(batch.changed)
                 self._warming.difference_update(batch.removed)
                 self._warm(self._subscriptions.get(ENDPOINT_TYPE))
 
-    def _complete(self, snapshot: Snapshot) -> None:
+    def _complete(self) -> None:
         """Note of which types nothing more is to be sent."""
-        for type_url, subscription in self._subscriptions.items():
-            subscription.prune(snapshot.of(type_url))
-            subscription.complete(snapshot.of(type_url), self._revision)
+        if self._snapshot is not None:
+            for subscription in self._subscriptions.values():
+                subscription.complete(self._revision)
 
     def _warm(self, endpoints: Subscription | None) -> None:
         """Have the endpoints of clusters that were put follow them.
@@ -220,22 +240,30 @@ class Session:
         does not ask for them again. On a new stream it may be put before the
         endpoints are asked for at all.
         """
-        if endpoints is not None:
+        if endpoints is not None and self._warming:
             asked = {name for name in self._warming if endpoints.wants(name)}
             endpoints.resend(asked)
             self._warming -= asked
 
+    def _repeat(self, subscription: Subscription, nonce: str) -> None:
+        """Take a SotW request that says nothing new, after all was answered: it is no ACK, it asks again.
 
-def _rank(subscription: Subscription) -> int:
-    """Return where a type stands in the order; those that are not in it come last, as they were asked for."""
-    return TYPE_ORDER.index(subscription.type_url) if subscription.type_url in TYPE_ORDER else len(TYPE_ORDER)
+        So Envoy does when a cluster that it was sent anew waits for the same
+        endpoints. Once its clusters are acknowledged, it has merely dropped an old one.
+        """
+        type_url = subscription.type_url
+        if nonce not in {"", self._last_nonce.get(type_url, "")} or rules_of(type_url).full_state:
+            return
+        names = set(subscription.interest.names)
+        clusters = self._subscriptions.get(CLUSTER_TYPE)
+        if type_url == ENDPOINT_TYPE and clusters is not None:
+            names &= clusters.in_flight()
+        subscription.resend(names)
 
-
-def _changed(old: Mapping[str, Resource] | None, new: Mapping[str, Resource]) -> set[str]:
-    """Return the names whose resource differs."""
-    if old is None:
-        return set(new)
-    # Resources are built once and shared between snapshots, so `is` settles nearly all of them.
-    changed = {name for name, resource in new.items() if old.get(name) is not resource}
-    changed.update(old.keys() - new.keys())
-    return changed
+    def _warms(self, type_url: str) -> bool:
+        """Whether an answer is withheld because clusters wait for their endpoints."""
+        if type_url != CLUSTER_TYPE:
+            return False
+        endpoints = self._subscriptions.get(ENDPOINT_TYPE)
+        clusters = self._subscriptions[type_url].in_flight()
+        return any(endpoints is None or name not in endpoints.acked for name in clusters)

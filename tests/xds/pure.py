@@ -35,6 +35,9 @@ TYPES = {
 ALIASES = {type_url: alias for alias, type_url in TYPES.items()}
 
 
+NOW = 1_800_000_000_000_000_000  # Unix ns; nothing here depends on it
+
+
 class Talk:
     """A conversation with a session, in short words."""
 
@@ -45,7 +48,7 @@ class Talk:
     def publish(self, **types: Mapping[str, str]) -> list[str]:
         """Publish a snapshot; return what is sent."""
         self.revision += 1
-        self.session.update(snapshot(**types), self.revision)
+        self.session.update(snapshot(**types), self.revision, NOW)
         return self.sent()
 
     def ask(
@@ -58,7 +61,7 @@ class Talk:
     ) -> list[str]:
         """Send a request; return what is sent."""
         request = Request(TYPES[alias], tuple(subscribe), tuple(drop), has or {}, nonce)
-        self.session.receive(request)
+        self.session.receive(request, NOW)
         return self.sent()
 
     def ack(self, alias: str, nonce: str) -> list[str]:
@@ -67,12 +70,12 @@ class Talk:
 
     def nack(self, alias: str, nonce: str, error: str) -> list[str]:
         """Refuse a response; return what is sent."""
-        self.session.receive(Request(TYPES[alias], nonce=nonce, error=error))
+        self.session.receive(Request(TYPES[alias], nonce=nonce, error=error), NOW)
         return self.sent()
 
     def sent(self) -> list[str]:
         """Return the responses as text: `<nonce> <alias> <name>@<version> -<name>`."""
-        return [text(response) for response in self.session.responses()]
+        return [text(response) for response in self.session.responses(NOW)]
 
     def acked(self, alias: str) -> int:
         """Return the acknowledged revision of a type."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from control_plane.xds.rejection import Rejection
 from control_plane.xds.session import MAX_RESPONSE_BYTES, MAX_TYPES, ProtocolError, Request, Session
-from control_plane.xds.subscription import MAX_IN_FLIGHT, Rejection
-from tests.xds.pure import TYPES, Talk, resource, snapshot
+from control_plane.xds.subscription import MAX_IN_FLIGHT
+from tests.xds.pure import NOW, TYPES, Talk, resource, snapshot
 
 
 def test_nothing_is_sent_before_a_snapshot_is_published() -> None:
@@ -114,7 +115,7 @@ def test_a_stale_nonce_counts_for_interest_only() -> None:
     talk.publish(eds={"a": "1", "b": "1"})
     talk.ask("eds", "a")
     stale = Request(TYPES["eds"], ("b",), nonce="99", error="of another stream")
-    assert talk.session.receive(stale) is None
+    assert talk.session.receive(stale, NOW) is None
     assert talk.sent() == ["2 eds b@1"]
     assert not talk.session.status()[TYPES["eds"]].rejected
 
@@ -125,14 +126,15 @@ def test_a_refused_version_is_not_sent_again() -> None:
     talk.publish(cds={"a": "1", "b": "bad"})
     talk.ask("cds", "*")
     error = "Error adding/updating cluster(s) b: no such thing"
-    assert talk.nack("cds", "1", error) == []
+    assert talk.nack("cds", "1", error) == ["2 cds a@1"], "affirmed: so the client states it"
+    assert talk.ack("cds", "2") == []
     status = talk.session.status()[TYPES["cds"]]
     assert (status.acked, status.rejected) == ({"a": "1"}, {"b": Rejection("bad", error)})
-    assert talk.publish(cds={"a": "2", "b": "bad"}) == ["2 cds a@2"]
-    assert talk.ack("cds", "2") == []
-    assert talk.acked("cds") == 0
-    assert talk.publish(cds={"a": "2", "b": "good"}) == ["3 cds b@good"]
+    assert talk.publish(cds={"a": "2", "b": "bad"}) == ["3 cds a@2"]
     assert talk.ack("cds", "3") == []
+    assert talk.acked("cds") == 0
+    assert talk.publish(cds={"a": "2", "b": "good"}) == ["4 cds b@good"]
+    assert talk.ack("cds", "4") == []
     assert talk.acked("cds") == 3
     assert not talk.session.status()[TYPES["cds"]].rejected
 
@@ -275,12 +277,13 @@ def test_large_changes_go_in_several_responses() -> None:
         {TYPES["cds"]: {name: type(each)(name, each.type_url, "1", big) for name, each in clusters.items()}}
     )
     session = Session()
-    session.update(made, 7)
-    session.receive(Request(TYPES["cds"]))
-    assert [[each.name for each in response.put] for response in session.responses()] == [["a", "b"], ["c"]]
-    session.receive(Request(TYPES["cds"], nonce="1"))
+    session.update(made, 7, NOW)
+    session.receive(Request(TYPES["cds"]), NOW)
+    sent = session.responses(NOW)
+    assert [[each.name for each in response.put] for response in sent] == [["a", "b"], ["c"]]
+    session.receive(Request(TYPES["cds"], nonce="1"), NOW)
     assert session.acked_revisions() == {TYPES["cds"]: 0}
-    session.receive(Request(TYPES["cds"], nonce="2"))
+    session.receive(Request(TYPES["cds"], nonce="2"), NOW)
     assert session.acked_revisions() == {TYPES["cds"]: 7}
 
 
@@ -319,7 +322,7 @@ def test_what_was_never_settled_is_sent_again_on_the_next_stream() -> None:
     talk.ask("cds", "*")
     talk.nack("cds", "1", "b: no")
     talk.publish(cds={"good": "1", "b": "bad", "lost": "2"})
-    again = Talk(Session(talk.session.unsettled()))
+    again = Talk(Session(talk.session.past()))
     again.publish(cds={})
     assert again.ask("cds", "*", has={}) == ["1 cds -b -good -lost"]
 
@@ -331,7 +334,7 @@ def test_a_late_application_is_believed_on_the_next_stream() -> None:
     talk.ask("lease", "*")
     talk.nack("lease", "1", "shard 0: not applied within 10 s, still trying")
     assert talk.acked("lease") == 0
-    again = Talk(Session(talk.session.unsettled()))
+    again = Talk(Session(talk.session.past()))
     again.publish(lease={"0": "7"})
     assert again.ask("lease", "*", has={"0": "7"}) == []
     assert again.acked("lease") == 1
@@ -345,9 +348,9 @@ def test_a_statement_older_than_what_was_sent_is_not_believed() -> None:
     talk.ack("cds", "1")
     talk.publish(cds={"a": "2", "b": "bad"})
     talk.nack("cds", "2", "b: no")
-    again = Talk(Session(talk.session.unsettled()))
+    again = Talk(Session(talk.session.past()))
     again.publish(cds={"a": "1", "b": "1"})
-    assert again.ask("cds", "*", has={"a": "1", "b": "1"}) == ["1 cds a@1 b@1"]
+    assert again.ask("cds", "*", has={"a": "1", "b": "1"}) == ["1 cds a@1"]
 
 
 def test_runs_knows_only_what_was_said() -> None:
@@ -375,10 +378,10 @@ def test_runs_knows_only_what_was_said() -> None:
 def test_unknown_types_come_last_and_are_answered() -> None:
     """A type that nobody serves here is asked for in vain, not in error."""
     session = Session()
-    session.update(snapshot(cds={"a": "1"}), 1)
-    session.receive(Request("type.googleapis.com/other.Type", ("x",)))
-    session.receive(Request(TYPES["cds"]))
-    responses = session.responses()
+    session.update(snapshot(cds={"a": "1"}), 1, NOW)
+    session.receive(Request("type.googleapis.com/other.Type", ("x",)), NOW)
+    session.receive(Request(TYPES["cds"]), NOW)
+    responses = session.responses(NOW)
     assert [response.type_url for response in responses] == [TYPES["cds"], "type.googleapis.com/other.Type"]
     assert responses[1].removed == ("x",)
 
@@ -387,8 +390,8 @@ def test_requests_that_break_the_protocol_are_refused() -> None:
     """A request needs a type, and a stream has a bounded number of them."""
     session = Session()
     with pytest.raises(ProtocolError, match="type_url is empty"):
-        session.receive(Request(""))
+        session.receive(Request(""), NOW)
     for number in range(MAX_TYPES):
-        session.receive(Request(f"type.googleapis.com/t{number}"))
+        session.receive(Request(f"type.googleapis.com/t{number}"), NOW)
     with pytest.raises(ProtocolError, match="more than 32 types"):
-        session.receive(Request("type.googleapis.com/one.more"))
+        session.receive(Request("type.googleapis.com/one.more"), NOW)

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from control_plane.xds.session import Request, Response, Session
-from tests.xds.pure import TYPES, snapshot
+from tests.xds.pure import NOW, TYPES, snapshot
 
 CDS, EDS, LDS = TYPES["cds"], TYPES["eds"], TYPES["lds"]
 NAMES = ("a", "b", "c")
@@ -99,7 +99,7 @@ class Conversation:
         assigned = {name: by_name[name] for name in clusters}
         self.published = {CDS: clusters, EDS: assigned, LDS: listeners}
         self.revision += 1
-        self.session.update(snapshot(cds=clusters, eds=assigned, lds=listeners), self.revision)
+        self.session.update(snapshot(cds=clusters, eds=assigned, lds=listeners), self.revision, NOW)
         self.send()
 
     def server_reads(self) -> None:
@@ -114,8 +114,8 @@ class Conversation:
         for name, version in request.has.items():
             if self.in_doubt.get(request.type_url, {}).get(name, version) == version:
                 self.said[request.type_url, name] = version
-        self.session.receive(request)
-        if request.error == "refused":  # each may be said once more, to find the bad one
+        self.session.receive(request, NOW)
+        if request.error is not None:  # each may be said once more: to affirm it, or to find the bad one
             for key in self.names_in.get(request.nonce, ()):
                 self.said.pop(key, None)
         if request.error is not None:
@@ -132,8 +132,9 @@ class Conversation:
 
     def reconnect(self) -> None:
         """Cut the stream; what was on its way either way is lost."""
-        self.in_doubt = self.session.unsettled()
-        self.session = Session(self.in_doubt)
+        past = self.session.past()
+        self.in_doubt = {type_url: each.unsettled for type_url, each in past.items()}
+        self.session = Session(past)
         self.wire.clear()
         self.said.clear()
         self.names_in.clear()
@@ -141,12 +142,12 @@ class Conversation:
         self.refused.clear()
         if self.published:
             clusters, endpoints, listeners = (self.published[each] for each in (CDS, EDS, LDS))
-            self.session.update(snapshot(cds=clusters, eds=endpoints, lds=listeners), self.revision)
+            self.session.update(snapshot(cds=clusters, eds=endpoints, lds=listeners), self.revision, NOW)
         self.envoy.connect()
 
     def send(self) -> None:
         """Put what the server sends on the wire; nothing of it repeats what was said."""
-        for response in self.session.responses():
+        for response in self.session.responses(NOW):
             for each in response.put:
                 self.check_news(response.type_url, each.name, each.version)
             for name in response.removed:

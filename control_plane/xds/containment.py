@@ -1,0 +1,103 @@
+"""What a client refused of one type, and what it still runs of it. Pure.
+
+A refused version is not sent again until the resource changes. Envoy applies
+the good part of what it refuses, so after a refusal it may run a mixture: the
+good part is affirmed, and the last accepted version is restored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from control_plane.resources.model import Resource
+from control_plane.xds.past import Past
+from control_plane.xds.rejection import Rejection
+
+ABSENT: Final = ""  # the version of what does not exist
+
+
+def version_of(resource: Resource | None) -> str:
+    """Return the version of a resource; ABSENT for none."""
+    return ABSENT if resource is None else resource.version
+
+
+@dataclass(slots=True)
+class Containment:
+    """The quarantine of one type on one stream.
+
+    Attributes:
+        rejected: By name, what was refused.
+        suspects: Of refusals that named nothing: each is to be tried in a response of its own.
+        partial: Taken from a response that was refused for others.
+        restore: Whose last accepted version is to be sent again.
+        kept: By name, the accepted resource where it is not the newest one.
+    """
+
+    rejected: dict[str, Rejection] = field(default_factory=dict)
+    suspects: set[str] = field(default_factory=set)
+    partial: set[str] = field(default_factory=set)
+    restore: set[str] = field(default_factory=set)
+    kept: dict[str, Resource] = field(default_factory=dict)
+
+    def inherit(self, past: Past, name: str) -> None:
+        """Go on with what was refused on a stream before."""
+        self.rejected[name] = past.rejected[name]
+        if name in past.kept:
+            self.kept[name] = past.kept[name]
+
+    def believe(self, name: str, version: str) -> None:
+        """Note that the client states to run a version, if it refused that one: it was late."""
+        if name in self.rejected and self.rejected[name].version == version:
+            del self.rejected[name]
+
+    def holds(self, name: str, newest: Resource | None) -> bool:
+        """Whether the newest state of a name was refused."""
+        rejection = self.rejected.get(name)
+        return rejection is not None and rejection.version == version_of(newest)
+
+    def target(self, name: str, newest: Resource | None) -> Resource | None:
+        """Return what the client should run: the newest resource, or the last good one."""
+        return self.kept.get(name) if self.holds(name, newest) else newest
+
+    def tell(self, name: str, newest: Resource | None) -> None:
+        """Note that the client is told what it should run of a name."""
+        self.suspects.discard(name)
+        self.restore.discard(name)
+        if not self.holds(name, newest):
+            self.rejected.pop(name, None)
+
+    def accept(self, name: str, resource: Resource | None, newest: Resource | None, *, partial: bool) -> None:
+        """Note that the client took `resource`; `partial` if it refused others of the response."""
+        rejection = self.rejected.get(name)
+        if rejection is not None and rejection.version == version_of(resource):
+            del self.rejected[name]  # it was sent more than once, and taken in the end
+        if partial:
+            self.partial.add(name)
+        else:
+            self.partial.discard(name)
+        if resource is None or version_of(resource) == version_of(newest):
+            self.kept.pop(name, None)
+        else:
+            self.kept[name] = resource
+
+    def refuse(self, name: str, rejection: Rejection, newest: Resource | None, *, mixture: bool) -> None:
+        """Note a refusal; `mixture` if the client may run something else than before it."""
+        if self.holds(name, newest) and rejection.version != version_of(newest):
+            self.kept.pop(name, None)  # that was what it should go back to: there is nothing else
+            return
+        self.rejected[name] = rejection
+        if mixture and name in self.kept:
+            self.restore.add(name)
+
+    def forget(self, name: str) -> None:
+        """Drop what is known of a name."""
+        self.rejected.pop(name, None)
+        self.kept.pop(name, None)
+        self.settle(name)
+        self.partial.discard(name)
+
+    def settle(self, name: str) -> None:
+        """Note that nothing is to be sent of a name."""
+        self.suspects.discard(name)
+        self.restore.discard(name)

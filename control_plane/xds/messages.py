@@ -1,0 +1,63 @@
+"""What client and server say to each other, in either variant. Values only. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from control_plane.resources.model import Resource
+
+
+class ProtocolError(ValueError):
+    """A request that breaks the xDS protocol; the text says which rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client says of one type.
+
+    Attributes:
+        type_url: The type.
+        subscribe: Names to add to what is wanted; `*` is everything. In SotW: all that is wanted.
+        unsubscribe: Names to drop from it; always empty in SotW.
+        has: Versions that the client states to run (Delta); counts in the first request of a type only.
+        nonce: Which response this answers; empty if none.
+        error: Why that response is refused; None if it is not.
+        version: The version_info of what the client last accepted (SotW); counts as `has` does.
+    """
+
+    type_url: str
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    has: Mapping[str, str] = field(default_factory=dict)
+    nonce: str = ""
+    error: str | None = None
+    version: str = ""
+
+    @property
+    def states(self) -> bool:
+        """Whether the client states to run anything."""
+        return bool(self.has or self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What to send.
+
+    Attributes:
+        type_url: The type.
+        nonce: Names the response on its stream.
+        put: Resources.
+        removed: Names that are not there (any more); always empty in SotW.
+        revision: Of the snapshot that it was made from.
+        version: The version_info (SotW).
+        beats: Names in `put` whose time to live alone is meant.
+    """
+
+    type_url: str
+    nonce: str
+    put: tuple[Resource, ...]
+    removed: tuple[str, ...]
+    revision: int
+    version: str = ""
+    beats: frozenset[str] = frozenset()
