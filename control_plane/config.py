@@ -50,6 +50,8 @@ class ControlPlaneConfig(_Value):
         worker_grace_s: A worker that is away for less keeps its shards.
         rebalance_after_s: A worker that has been connected for so long, with its
             Envoy, may be given shards that others hold, one at a time.
+        preflight: Have this machine's Envoy (envoy_bootstrap.binary) check changed clusters, listeners
+            and routes before any node is given them.
         advertise: What /v1/status shows under `urls`.
     """
 
@@ -64,6 +66,7 @@ class ControlPlaneConfig(_Value):
     hosts: tuple[HostConfig, ...] = ()
     worker_grace_s: Annotated[float, Field(gt=0)] = 10.0
     rebalance_after_s: Annotated[float, Field(gt=0)] = 30.0
+    preflight: bool = True
     advertise: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("hosts")

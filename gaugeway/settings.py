@@ -1,6 +1,7 @@
 """What an installation is told in its file, `gaugeway.toml`. Every section is optional.
 
     shards = 4                        # of a new installation; it keeps them
+    preflight = true                  # Envoy checks what is new before it is given out
 
     [warehouse]                       # the local warehouse is always there
     keep_days = 90
@@ -72,6 +73,7 @@ class Settings(BaseModel):
 
     Attributes:
         shards: How many shards a new installation gets; it keeps them.
+        preflight: Whether Envoy checks changed clusters, listeners and routes before any Envoy is given them.
         warehouse: The local warehouse.
         bigquery: A BigQuery sink, if there is to be one.
         powerbi: A Power BI sink, if there is to be one.
@@ -80,6 +82,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shards: Annotated[int, Field(ge=1, le=64)] = 2
+    preflight: bool = True
     warehouse: WarehouseSettings = WarehouseSettings()
     bigquery: BigQuerySettings | None = None
     powerbi: PowerBiSettings | None = None

@@ -137,6 +137,7 @@ class _Roles:
             "xds_host": LOOPBACK,
             "xds_port": _port_of(facts.xds_address.known()) or ports.xds,
             "shards": self._installation.settings.shards,
+            "preflight": self._installation.settings.preflight,
             "hosts": [{"id": LAB_HOST_ID, "kind": "lab", "url": lab_url}],
             "advertise": self._advertised(),
             "warehouse_dir": str(self._installation.warehouse_dir),

@@ -12,6 +12,7 @@ from gaugeway.settings import SettingsError, find_settings, load_settings
 
 GOOD = """
 shards = 4
+preflight = false
 [warehouse]
 keep_days = 7
 [bigquery]
@@ -45,6 +46,7 @@ def test_every_section_becomes_a_sink(tmp_path: Path) -> None:
     settings = load_settings(written(tmp_path, GOOD))
     targets = settings.targets(Path("/data"))
     assert settings.shards == 4
+    assert not settings.preflight
     assert sorted(targets) == ["bigquery", "powerbi", "warehouse"]
     for target in targets.values():
         TypeAdapter(AnyTarget).validate_python(target)
@@ -58,7 +60,7 @@ def test_every_section_becomes_a_sink(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("shards = ", "is not TOML: Invalid value (at end of document)"),
-        ("shard = 2", "shard is not a setting; there are shards, warehouse, bigquery, powerbi"),
+        ("shard = 2", "shard is not a setting; there are shards, preflight, warehouse, bigquery, powerbi"),
         ("shards = 0", "shards: Input should be greater than or equal to 1"),
         ('[bigquery]\nproject = "p"', "bigquery.dataset is missing"),
         ('[bigquery]\nprojekt = "p"', "bigquery.projekt is not a setting; there are project, dataset,"),
