@@ -100,6 +100,19 @@ class ControlPlane:
 
         await wait_cache(self.cache, f"{type_url} is answered", answered)
 
+    def connected_since(self) -> int | None:
+        """Return when Envoy's stream began; None while it has none."""
+        return next((each.connected_since_unix_ns for each in self.cache.nodes() if each.key == NODE), None)
+
+    async def connected(self, *, after: int | None = None) -> None:
+        """Wait until Envoy has a stream, one that began later than `after`."""
+
+        def begun() -> bool:
+            since = self.connected_since()
+            return since is not None and since > (after or 0)
+
+        await wait_cache(self.cache, f"Envoy has a stream of after {after}", begun)
+
     def status(self, type_url: str) -> TypeStatus:
         """Return where Envoy stands with a type."""
         node = next(each for each in self.cache.nodes() if each.key == NODE)
@@ -180,7 +193,7 @@ class Rig:
 
     async def updates(self) -> dict[str, int]:
         """Return how often Envoy took or refused a configuration, by statistic."""
-        return await self.stats(r"\.(update_success|update_rejected|update_failure)$")
+        return await self.stats(r"\.(update_success|update_rejected)$")
 
     async def running(self) -> Dump:
         """Return what Envoy runs."""

@@ -192,7 +192,8 @@ class RealEnvoy:
         async with AdminClient(self.admin_url) as admin:
 
             async def listening() -> str | None:
-                return (await admin.listeners()).get(GATEWAY_LISTENER)
+                started = await admin.stats("^listener_manager.workers_started$")
+                return (await admin.listeners()).get(GATEWAY_LISTENER) if any(started.values()) else None
 
             return "http://" + await eventually(f"the gateway listens; {self.log()}", listening)
 
@@ -201,3 +202,9 @@ class RealEnvoy:
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()
             await self.process.wait()
+
+    async def kill(self) -> None:
+        """End it as a crash does."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
