@@ -7,8 +7,11 @@ what is published, and a step can be tried with any course of events.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
+from control_plane.reconcile.admission import Checks
+from control_plane.reconcile.gate import Gate
 from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.nodes import NodePictures
 from control_plane.reconcile.plan import Plan, Planner
@@ -60,6 +63,7 @@ class Engine:
         plan: The plan of the last step.
         nodes: The nodes in the picture.
         problems: See Publisher.
+        gate: Says what does not pass the pre-flight check.
     """
 
     def __init__(
@@ -70,7 +74,10 @@ class Engine:
         metrics: ReconcileMetrics,
         *,
         shards: int,
+        checks: Checks | None = None,
     ) -> None:
+        """`checks` is the pre-flight check; None: everything goes out unchecked."""
+        self.gate = Gate(checks)
         self.world: World | None = None
         self.plan: Plan | None = None
         self._desired = desired
@@ -78,7 +85,7 @@ class Engine:
         self._shards = shards
         versions = EndpointVersions()
         self.nodes = NodePictures(cache, versions)
-        self._publisher = Publisher(cache, parts, versions, metrics)
+        self._publisher = Publisher(cache, parts, versions, metrics, self.gate)
         self.problems = self._publisher.problems
         self._planner = Planner()
         self._hosts: dict[str, HostState] = {}
@@ -119,6 +126,7 @@ class Engine:
         )
         self.plan = plan = self._planner.plan(self.world, changed)
         self._publisher.publish(plan, self.nodes.envoys)
+        self.world = replace(self.world, refused=self.gate.refused())
         # An Envoy may have come with a version that is known only now.
         self.nodes.look_again(plan.difference.hosts, self._changed)
         return plan

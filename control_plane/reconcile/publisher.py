@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from control_plane.reconcile.gate import Gate
 from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.plan import Plan, WorkerPlan
 from control_plane.reconcile.versions import EndpointVersions
@@ -45,6 +46,7 @@ class Publisher:
         parts: Builds Envoy's resources.
         versions: Is told what each version of a host's endpoints holds.
         metrics: Counts and times what is built.
+        gate: Says what of an Envoy's snapshot may go out.
 
     Attributes:
         problems: By node, why its newest snapshot was refused and the last good
@@ -52,7 +54,12 @@ class Publisher:
     """
 
     def __init__(
-        self, cache: SnapshotCache, parts: EnvoyParts, versions: EndpointVersions, metrics: ReconcileMetrics
+        self,
+        cache: SnapshotCache,
+        parts: EnvoyParts,
+        versions: EndpointVersions,
+        metrics: ReconcileMetrics,
+        gate: Gate,
     ) -> None:
         self.problems: dict[NodeKey, tuple[str, ...]] = {}
         self._cache = cache
@@ -61,6 +68,7 @@ class Publisher:
         self._revision = 0
         self._snapshots = EnvoySnapshots(parts)
         self._due_hosts: set[str] = set()
+        self._gate = gate
         self._envoys: dict[str, Snapshot] = {}
         self._workers: dict[str, _Worker] = {}
 
@@ -102,8 +110,8 @@ class Publisher:
                 self._versions.remember(host, versions[host_cluster(host)].version, placed)
 
     def _publish_envoy(self, node_id: str, port: int) -> None:
-        snapshot = self._snapshots.of_port(port)
-        if self._envoys.get(node_id) is not snapshot:
+        snapshot = self._gate.admitted(port, self._snapshots.of_port(port))
+        if snapshot is not None and self._envoys.get(node_id) is not snapshot:
             self._envoys[node_id] = snapshot
             self._put(NodeKey(ENVOY_ROLE, node_id), snapshot)
 

@@ -27,6 +27,7 @@ from control_plane.resources.worker import SensorAssignment, assignment_resource
 from control_plane.store.records import Lease, Sensor
 from hyperv.model import Endpoint
 from wire.ids import shard_of
+from wire.names import CLUSTER_TYPE, host_cluster
 from wire.status import StreamStatus, WorkerStatus
 
 FRESH_S: Final = 5.0  # a worker speaks once a second; one that is silent for longer proves nothing
@@ -64,7 +65,7 @@ class _Case:
     sensor: Sensor
     host: HostState
     lease: Lease | None
-    heard: Heard | None  # the owner of its shard
+    heard: Heard | None  # the worker that writes its shard
     endpoint: Endpoint | None
 
     @property
@@ -84,7 +85,8 @@ class _Case:
 def sensor_verdict(world: World, plan: Plan, sensor_id: str, heard: Mapping[str, Heard]) -> Verdict:
     """Return how a sensor of `world.sensors` stands; `heard` is by worker."""
     sensor = world.sensors[sensor_id]
-    lease = world.leases.get(shard_of(sensor_id, world.shards))
+    shard = shard_of(sensor_id, world.shards)
+    lease = plan.memory.holders.get(shard) or world.leases.get(shard)
     case = _Case(
         world,
         plan,
@@ -152,6 +154,11 @@ def _rejected(case: _Case) -> Verdict | None:
     if case.sensor_id in case.plan.left_out:
         other = case.plan.left_out[case.sensor_id]
         return Verdict("rejected", f"its address is also that of sensor {other}, which keeps it")
+    refused = case.world.refused.get((CLUSTER_TYPE, host_cluster(case.host_id)))
+    if refused is not None:
+        return Verdict(
+            "rejected", f"the cluster of host {case.host_id} does not pass Envoy's own validation: {refused}"
+        )
     if case.lease is None or case.endpoint is None:
         return None
     owner = case.lease.owner

@@ -95,6 +95,8 @@ class World:
         recent: Workers that are connected, or were less than the grace ago.
         steady: Workers that have been connected for long, as have their Envoys:
             shards may move to them.
+        refused: By (type URL, name), why a resource of the Envoys is held back:
+            it did not pass the pre-flight check.
     """
 
     shards: int
@@ -107,6 +109,7 @@ class World:
     workers: Mapping[str, WorkerState]
     recent: frozenset[str]
     steady: frozenset[str] = frozenset()
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,44 @@
+"""What of the Envoys' snapshots has passed the pre-flight check, port by port. Pure."""
+
+from __future__ import annotations
+
+from control_plane.reconcile.admission import Admission, Checks, admit
+from control_plane.reconcile.preflight_memory import Name
+from control_plane.resources.model import Snapshot, short_type
+
+
+class Gate:
+    """Lets snapshots through as far as they are checked; without `checks` as they are."""
+
+    def __init__(self, checks: Checks | None = None) -> None:
+        self._checks = checks
+        self._of_port: dict[int, tuple[Snapshot, Admission]] = {}  # what was wanted, what goes out
+
+    def admitted(self, port: int, wanted: Snapshot) -> Snapshot | None:
+        """Return what Envoys whose gateway is on `port` may run of `wanted`; None: nothing yet."""
+        if self._checks is None:
+            return wanted
+        known = self._of_port.get(port)
+        if known is None or known[0] is not wanted or known[1].held:
+            before = None if known is None else known[1].snapshot
+            admission = admit(wanted, before, self._checks)
+            if known is not None and known[0] is wanted and known[1].held == admission.held:
+                return before  # nothing has become known since
+            self._of_port[port] = wanted, admission
+        return self._of_port[port][1].snapshot
+
+    def refused(self) -> dict[Name, str]:
+        """Return why resources (type URL, name) are held back that did not pass."""
+        return {
+            name: verdict.reason
+            for _, admission in self._of_port.values()
+            for name, verdict in admission.held.items()
+            if verdict.state == "refused"
+        }
+
+    def problems(self) -> tuple[str, ...]:
+        """Return a sentence for each of them."""
+        return tuple(
+            f"{short_type(type_url)} {name} does not pass Envoy's own validation: {reason}"
+            for (type_url, name), reason in sorted(self.refused().items())
+        )
