@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from nats.aio.client import Client
 
 from control_plane.changes import Changes
-from control_plane.model import HostView, NodeView, SensorSpec, SensorView
+from control_plane.model import HostView, SensorSpec, SensorView
+from control_plane.node_model import NodeDetail, NodeSummary, NodeView, Role, SensorDetail
 from control_plane.observe.audit import audit_of_shards
 from control_plane.observe.board import StatusBoard
 from control_plane.observe.failures import LastFailures
 from control_plane.observe.live_windows import LiveWindowsFeed
+from control_plane.reconcile.carriers import carriers, failure_view
 from control_plane.reconcile.engine import Engine
+from control_plane.reconcile.node_views import ROLES, KnownNode, node_detail, node_summary, node_view
+from control_plane.reconcile.publisher import ENVOYS
 from control_plane.reconcile.verdict import Heard
-from control_plane.reconcile.views import host_view, node_view, sensor_view
+from control_plane.reconcile.views import host_view, sensor_view
 from control_plane.store.desired import DesiredState
 from control_plane.store.records import Sensor
-from control_plane.xds.cache import SnapshotCache
-from wire.names import WORKER_ROLE
+from control_plane.xds.cache import NodeStatus, SnapshotCache
+from control_plane.xds.node import NodeKey
+from wire.names import ENVOY_ROLE, WORKER_ROLE
 from wire.status import ShardAudit, SinkStatus
 
 
@@ -61,20 +66,18 @@ class Fleet:
             self._views = self._changes.count, views
         return self._views[1]
 
-    def sensor(self, sensor_id: str) -> SensorView | None:
+    def sensor(self, sensor_id: str) -> SensorDetail | None:
         """See FleetPort."""
         sensor = self._desired.sensors.get(sensor_id)
-        return None if sensor is None else self._view(sensor, self._heard())
+        return None if sensor is None else self._detail(sensor)
 
-    async def add_sensor(self, spec: SensorSpec) -> SensorView:
+    async def add_sensor(self, spec: SensorSpec) -> SensorDetail:
         """See FleetPort."""
-        sensor = await self._desired.add_sensor(spec, time.time_ns())
-        return self._view(sensor, self._heard())
+        return self._detail(await self._desired.add_sensor(spec, time.time_ns()))
 
-    async def remove_sensor(self, sensor_id: str) -> SensorView:
+    async def remove_sensor(self, sensor_id: str) -> SensorDetail:
         """See FleetPort."""
-        sensor = await self._desired.mark_removing(sensor_id)
-        return self._view(sensor, self._heard())
+        return self._detail(await self._desired.mark_removing(sensor_id))
 
     def hosts(self) -> list[HostView]:
         """See FleetPort."""
@@ -84,11 +87,16 @@ class Fleet:
 
     def nodes(self) -> list[NodeView]:
         """See FleetPort."""
-        heard = self._heard()
-        return [
-            node_view(node, heard.get(node.key.node_id) if node.key.role == WORKER_ROLE else None)
-            for node in self._cache.nodes()
-        ]
+        return [node_view(node) for node in self._known_nodes(self._heard())]
+
+    def node_summaries(self) -> list[NodeSummary]:
+        """See FleetPort."""
+        return [node_summary(node) for node in self._known_nodes(self._heard())]
+
+    def node(self, role: Role, node_id: str) -> NodeDetail | None:
+        """See FleetPort."""
+        status = self._cache.node(NodeKey(ROLES[role], node_id))
+        return None if status is None else node_detail(self._known(status, self._heard()))
 
     def sinks(self) -> list[SinkStatus]:
         """See FleetPort."""
@@ -108,6 +116,31 @@ class Fleet:
 
     def _heard(self) -> dict[str, Heard]:
         return self._board.heard(asyncio.get_running_loop().time())
+
+    def _known_nodes(self, heard: Mapping[str, Heard]) -> Iterator[KnownNode]:
+        for status in self._cache.nodes():
+            yield self._known(status, heard)
+
+    def _known(self, status: NodeStatus, heard: Mapping[str, Heard]) -> KnownNode:
+        key = status.key
+        problems = self._engine.problems.get(key, ())
+        if key.role == ENVOY_ROLE:
+            problems += self._engine.problems.get(ENVOYS, ())
+        said = heard.get(key.node_id) if key.role == WORKER_ROLE else None
+        return KnownNode(status, self._cache.published(key), said, problems)
+
+    def _detail(self, sensor: Sensor) -> SensorDetail:
+        """Return a sensor with what carries it."""
+        heard = self._heard()
+        view = self._view(sensor, heard)
+        failure = self._failures.of(view.id, sensor.record.created_unix_ns)
+        world = self._engine.world
+        assert world is not None
+        return SensorDetail(
+            **dict(view),
+            carried_by=list(carriers(view.id, view.host, view.shard, self._known_nodes(heard), world.envoys)),
+            last_failure=None if failure is None else failure_view(failure),
+        )
 
     def _view(self, sensor: Sensor, heard: dict[str, Heard]) -> SensorView:
         """Return a sensor's view, also of one that is newer than the last plan."""

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from hyperv.guest.machine import UNITS
 from hyperv.model import Endpoint, MachineSource, MetricSpec, Source, VmSpec
 from wire.ids import InvalidIdError, check_dns_label, check_metric, check_unit
-from wire.status import StreamStatus, WorkerStatus
+from wire.status import StreamStatus
 
 MAX_METRICS: Final = 64
 
@@ -215,46 +215,3 @@ class HostView(_Value):
     message: str
     vms: int
     sensors: int
-
-
-class TypeView(_Value):
-    """Where a node stands with one resource type.
-
-    Attributes:
-        sent: How many resources it was sent, or said to have.
-        acked: How many of them it is known to run as sent.
-        rejected: By name, what it refused, with its own error text.
-    """
-
-    sent: int
-    acked: int
-    rejected: dict[str, str]
-
-
-class WorkerView(_Value):
-    """A worker's last status, without its streams."""
-
-    node_id: str
-    pid: int
-    now_unix_ns: int
-    state: Literal["starting", "running", "paused", "stopping"]
-    message: str | None
-    shards: list[int]
-    readings_per_s: float
-
-    @classmethod
-    def of(cls, status: WorkerStatus) -> Self:
-        """Return what `status` says beside its streams."""
-        return cls(**status.model_dump(exclude={"streams"}))
-
-
-class NodeView(_Value):
-    """An Envoy or a worker. `types` is keyed by the short type name, as in `Cluster`."""
-
-    id: str
-    role: Literal["envoy", "worker"]
-    connected_since: datetime | None
-    status: Literal["up", "degraded", "unreachable"]
-    message: str
-    types: dict[str, TypeView]
-    worker: WorkerView | None

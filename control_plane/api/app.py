@@ -12,6 +12,7 @@ from control_plane.api.guard import Guard
 from control_plane.api.history import HistoryRoutes
 from control_plane.api.live import Live
 from control_plane.api.middleware import add_headers, counting, problems
+from control_plane.api.nodes import Nodes
 from control_plane.api.openapi import document
 from control_plane.api.operations import Operations
 from control_plane.api.pages import Pages
@@ -47,6 +48,7 @@ def make_app(
         *Sensors(fleet, accounts).routes(),
         *HistoryRoutes(fleet, history).routes(),
         *Views(fleet, info).routes(),
+        *Nodes(fleet).routes(),
         *Live(fleet, streams).routes(),
         *operations.routes(),
         *Pages().routes(),

@@ -19,6 +19,11 @@ def entity_tag(revision: int, body: bytes) -> str:
     return f'"{revision}-{hashlib.sha256(body).hexdigest()[:_DIGEST_DIGITS]}"'
 
 
+def content_tag(body: bytes) -> str:
+    """Return the strong tag of what has no revision of its own: a digest of its content."""
+    return f'"{hashlib.sha256(body).hexdigest()[:_DIGEST_DIGITS]}"'
+
+
 def names_tag(condition: str, tag: str) -> bool:
     """Say whether If-None-Match (`condition`) names `tag`, by weak comparison."""
     return condition.strip() == "*" or tag.strip('"') in _tags(condition)

@@ -8,7 +8,8 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from control_plane.api.times import DURATION_PATTERN, moment_ns, size_ms
-from control_plane.model import MAX_METRICS, HostView, NodeView, SensorSpec, SensorStatus, SensorView
+from control_plane.model import MAX_METRICS, HostView, SensorSpec, SensorStatus, SensorView
+from control_plane.node_model import NodeSummary, NodeView, ResourceState
 from hyperv.model import MetricSpec
 from wire.status import SensorAudit, SinkStatus
 
@@ -104,6 +105,20 @@ class LiveWindowsQuery(_Query):
     ]
 
 
+class NodeQuery(_Query):
+    """Which of a node's resources."""
+
+    type: Annotated[
+        str | None,
+        Field(
+            pattern="^[A-Za-z]{1,64}$",
+            description="Short name of their type; all if left out.",
+            json_schema_extra={"examples": ["Cluster", "SensorAssignment"]},
+        ),
+    ] = None
+    state: Annotated[ResourceState | None, Field(description="Those in this state; all if left out.")] = None
+
+
 # --- given ----------------------------------------------------------------------------------
 class SensorList(_Body):
     """Every sensor, by id."""
@@ -176,15 +191,6 @@ class WindowList(_Body):
     """Windows, newest last."""
 
     windows: list[Window]
-
-
-class NodeSummary(_Body):
-    """A node in a few words."""
-
-    id: str
-    role: Literal["envoy", "worker"]
-    status: str
-    message: str
 
 
 class FleetStatus(_Body):

@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from control_plane.model import HostView, NodeView, SensorSpec, SensorView
+from control_plane.model import HostView, SensorSpec, SensorView
+from control_plane.node_model import NodeDetail, NodeSummary, NodeView, Role, SensorDetail
 from wire.status import ShardAudit, SinkStatus
 
 
@@ -22,15 +23,15 @@ class FleetPort(Protocol):
         """Return every sensor."""
         ...
 
-    def sensor(self, sensor_id: str) -> SensorView | None:
-        """Return one sensor, None if there is none."""
+    def sensor(self, sensor_id: str) -> SensorDetail | None:
+        """Return one sensor with what carries it, None if there is none."""
         ...
 
-    async def add_sensor(self, spec: SensorSpec) -> SensorView:
+    async def add_sensor(self, spec: SensorSpec) -> SensorDetail:
         """Store a sensor. Raises SensorExistsError, UnknownHostError, StoreUnavailableError."""
         ...
 
-    async def remove_sensor(self, sensor_id: str) -> SensorView:
+    async def remove_sensor(self, sensor_id: str) -> SensorDetail:
         """Begin to remove a sensor; while it is being removed this does nothing.
 
         Raises UnknownSensorError, StoreUnavailableError.
@@ -43,6 +44,14 @@ class FleetPort(Protocol):
 
     def nodes(self) -> Sequence[NodeView]:
         """Return every Envoy and worker that is or was connected."""
+        ...
+
+    def node_summaries(self) -> Sequence[NodeSummary]:
+        """Return each of them in a few words, which takes less time."""
+        ...
+
+    def node(self, role: Role, node_id: str) -> NodeDetail | None:
+        """Return one of them with every resource, None if there is none."""
         ...
 
     def sinks(self) -> Sequence[SinkStatus]:

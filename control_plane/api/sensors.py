@@ -27,10 +27,10 @@ from control_plane.api.routes import Parameter, Reply, Route
 from control_plane.model import (
     SensorExistsError,
     SensorSpec,
-    SensorView,
     UnknownHostError,
     UnknownSensorError,
 )
+from control_plane.node_model import SensorDetail
 
 TAG: Final = "sensors"
 SENSOR_ID: Final = Parameter("id", "The sensor's id.", {"type": "string", "pattern": LABEL_PATTERN})
@@ -83,7 +83,7 @@ class Sensors:
                 Reply(
                     201,
                     "It is stored; its VM, its stream and its windows follow by themselves.",
-                    SensorView,
+                    SensorDetail,
                     headers={
                         "Location": "Its path.",
                         REPLAYED_HEADER: "`true` if this is the answer of an earlier request.",
@@ -107,7 +107,7 @@ class Sensors:
             "Show a sensor",
             TAG,
             (
-                Reply(200, "The sensor.", SensorView, headers=_ETAG),
+                Reply(200, "The sensor.", SensorDetail, headers=_ETAG),
                 Reply(304, "It is as If-None-Match names it.", headers=_ETAG),
             ),
             problems=(NOT_FOUND,),
@@ -125,7 +125,10 @@ class Sensors:
             TAG,
             (
                 Reply(
-                    202, "It is being removed; once that is done it is not found.", SensorView, headers=_ETAG
+                    202,
+                    "It is being removed; once that is done it is not found.",
+                    SensorDetail,
+                    headers=_ETAG,
                 ),
             ),
             problems=(NOT_FOUND, PRECONDITION_FAILED, STORE_UNAVAILABLE),
@@ -182,7 +185,7 @@ class Sensors:
             )
         return _sensor_answer(await to_its_end(self._remove(view.id, request[PRINCIPAL])), 202)
 
-    async def _remove(self, sensor_id: str, principal: Principal) -> SensorView:
+    async def _remove(self, sensor_id: str, principal: Principal) -> SensorDetail:
         try:
             view = await self.fleet.remove_sensor(sensor_id)
         except UnknownSensorError as error:  # gone in between
@@ -190,12 +193,12 @@ class Sensors:
         await self.accounts.record(AuditEntry(principal, "sensor.remove", sensor_id, 202))
         return view
 
-    def find(self, request: web.Request) -> SensorView:
+    def find(self, request: web.Request) -> SensorDetail:
         """Return the sensor of the path. Raises ProblemError."""
         return find_sensor(self.fleet, request.match_info["id"])
 
 
-def find_sensor(fleet: FleetPort, sensor_id: str) -> SensorView:
+def find_sensor(fleet: FleetPort, sensor_id: str) -> SensorDetail:
     """Return a sensor. Raises ProblemError if there is none."""
     view = fleet.sensor(sensor_id)
     if view is None:
@@ -203,14 +206,14 @@ def find_sensor(fleet: FleetPort, sensor_id: str) -> SensorView:
     return view
 
 
-def _sensor_answer(view: SensorView, status: int = 200) -> web.Response:
+def _sensor_answer(view: SensorDetail, status: int = 200) -> web.Response:
     response = json_answer(view, status)
     assert isinstance(response.body, bytes)
     response.headers["ETag"] = entity_tag(view.revision, response.body)
     return response
 
 
-def _created(view: SensorView) -> Answer:
+def _created(view: SensorDetail) -> Answer:
     body = view.model_dump_json().encode()
     headers = {
         "Content-Type": "application/json",
@@ -224,7 +227,7 @@ def _refused(problem: ProblemError) -> Answer:
     return Answer(problem.kind.status, {"Content-Type": "application/problem+json"}, problem.body())
 
 
-def _is_as_asked(view: SensorView, spec: SensorSpec) -> bool:
+def _is_as_asked(view: SensorDetail, spec: SensorSpec) -> bool:
     return (
         view.status != "removing"
         and view.model_dump(include=set(SensorSpec.model_fields)) == spec.model_dump()

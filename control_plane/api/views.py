@@ -1,4 +1,4 @@
-"""Views of the fleet: hosts, nodes, sinks, audit, and all at a glance."""
+"""Views of the fleet: hosts, sinks, audit, and all at a glance."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from control_plane.api.models import (
     AuditedShard,
     FleetStatus,
     HostList,
-    NodeList,
-    NodeSummary,
     SinkList,
 )
 from control_plane.api.ports import FleetPort, Info
@@ -39,12 +37,6 @@ class Views:
         return (
             _route("status", self.status, "The installation at a glance", FleetStatus),
             _route("hosts", self.hosts, "List hypervisor hosts", HostList),
-            _route(
-                "nodes",
-                self.nodes,
-                "List Envoys and workers, and what each runs of what it was sent",
-                NodeList,
-            ),
             _route("sinks", self.sinks, "List sinks and how far behind each is", SinkList),
             _route(
                 "audit",
@@ -60,16 +52,12 @@ class Views:
     async def status(self, _: web.Request) -> web.Response:
         """Answer with the installation in a few numbers."""
         views = self.fleet.sensors()
-        nodes = [
-            NodeSummary(id=node.id, role=node.role, status=node.status, message=node.message)
-            for node in self.fleet.nodes()
-        ]
         return json_answer(
             FleetStatus(
                 sensors={"total": len(views), **Counter(view.status for view in views)},
                 readings_per_s=round(sum(view.stream.readings_per_s for view in views if view.stream), 3),
                 shards=self.info.shards,
-                nodes=nodes,
+                nodes=list(self.fleet.node_summaries()),
                 sinks=list(self.fleet.sinks()),
                 urls=dict(self.info.urls),
                 version=self.info.version,
@@ -79,10 +67,6 @@ class Views:
     async def hosts(self, _: web.Request) -> web.Response:
         """Answer with every host."""
         return json_answer(HostList(hosts=sorted(self.fleet.hosts(), key=lambda host: host.id)))
-
-    async def nodes(self, _: web.Request) -> web.Response:
-        """Answer with every node."""
-        return json_answer(NodeList(nodes=sorted(self.fleet.nodes(), key=lambda node: (node.id, node.role))))
 
     async def sinks(self, _: web.Request) -> web.Response:
         """Answer with every sink."""

@@ -13,15 +13,14 @@ States:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Final
 
+from control_plane.node_model import RefusedBy, ResourceState
 from control_plane.resources.model import Resource, Snapshot
+from control_plane.xds.containment import ABSENT
 from control_plane.xds.session import TypeStatus
-from control_plane.xds.subscription import ABSENT, UNSTATED
-
-ResourceState = Literal["live", "warming", "pending", "rejected", "removing", "absent"]
-RefusedBy = Literal["node", "preflight"]
+from control_plane.xds.subscription import UNSTATED
 
 _NONE: Final[Mapping[str, Resource]] = {}
 
@@ -63,31 +62,60 @@ class Standing:
     state: ResourceState
 
 
-def standings(status: TypeStatus, type_url: str, snapshot: Snapshot | None) -> Iterator[Standing]:
+Held = Mapping[tuple[str, str], Refusal]  # by type URL and name, what the pre-flight check keeps back
+NOT_HELD: Final[Held] = {}
+
+
+def standings(
+    status: TypeStatus, type_url: str, snapshot: Snapshot | None, held: Held = NOT_HELD
+) -> Iterator[Standing]:
     """Yield where a node stands with every resource of a type, by name."""
     wanted = _NONE if snapshot is None else snapshot.of(type_url)
-    for name in sorted({*wanted, *status.sent, *status.acked, *status.rejected}):
-        yield standing(status, type_url, name, wanted.get(name))
+    names = {*wanted, *status.sent, *status.acked, *status.rejected}
+    for name in sorted(names.union(name for kind, name in held if kind == type_url)):
+        yield standing(status, type_url, name, wanted.get(name), held.get((type_url, name)))
 
 
-def standing(status: TypeStatus | None, type_url: str, name: str, wanted: Resource | None) -> Standing:
-    """Return where a node stands with one resource; `status` is None if it never asked for the type."""
+def standing(
+    status: TypeStatus | None,
+    type_url: str,
+    name: str,
+    wanted: Resource | None,
+    held: Refusal | None = None,
+) -> Standing:
+    """Return where a node stands with one resource.
+
+    Args:
+        status: Where it stands with the type; None if it never asked for it.
+        type_url: The type.
+        name: The resource's name.
+        wanted: What was published; None if nothing was.
+        held: Why a newer version was not published.
+    """
     version = None if wanted is None else wanted.version
     if status is None:
-        return Standing(type_url, name, version, None, None, None, None, "pending")
+        return _settled(Standing(type_url, name, version, None, None, None, None, "pending"), held)
     sent, acked = status.sent.get(name), status.acked.get(name)
     rejection = status.rejected.get(name)
     refusal = None if rejection is None else Refusal(rejection.version or None, rejection.error)
-    return Standing(
+    known = Standing(
         type_url=type_url,
         name=name,
         wanted=version,
         sent=None if sent in {ABSENT, UNSTATED} else sent,
         acked=acked,
         refusal=refusal,
-        since_unix_ns=_since(status, name),
+        since_unix_ns=status.since.get(name),
         state=_state(version, sent, acked, refusal),
     )
+    return _settled(known, held)
+
+
+def _settled(known: Standing, held: Refusal | None) -> Standing:
+    """Return a standing with what the node was spared, if there is such."""
+    if held is None:
+        return known
+    return replace(known, wanted=held.version, refusal=held, state="rejected")
 
 
 def _state(wanted: str | None, sent: str | None, acked: str | None, refusal: Refusal | None) -> ResourceState:
@@ -98,8 +126,3 @@ def _state(wanted: str | None, sent: str | None, acked: str | None, refusal: Ref
     if acked == wanted:
         return "live"
     return "warming" if sent == wanted else "pending"
-
-
-def _since(status: TypeStatus, name: str) -> int | None:
-    since: Mapping[str, int] = getattr(status, "since", {})
-    return since.get(name)

@@ -1,24 +1,20 @@
-"""The picture, the plan and what was heard, as the API shows them. Pure."""
+"""Sensors and hosts as the API shows them: the picture, the plan and what was heard. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
-from control_plane.model import HostView, NodeView, SensorView, TypeView, VmView, WorkerView
+from control_plane.model import HostView, SensorView, VmView
 from control_plane.reconcile.plan import Plan
+from control_plane.reconcile.times import utc
 from control_plane.reconcile.verdict import Heard, sensor_verdict
 from control_plane.reconcile.world import World
-from control_plane.resources.model import short_type
 from control_plane.store.records import HostRecord
-from control_plane.xds.cache import NodeStatus
 from hyperv.model import VmState
 from wire.ids import shard_of
-from wire.names import WORKER_ROLE
 
 _NAMED_ORPHANS: Final = 5
-_NS: Final = 1_000_000_000
 
 
 def sensor_view(world: World, plan: Plan, sensor_id: str, heard: Mapping[str, Heard]) -> SensorView:
@@ -83,62 +79,3 @@ def _orphans(names: list[str]) -> str:
         return ""
     listed = ", ".join(names[:_NAMED_ORPHANS]) + (", ..." if len(names) > _NAMED_ORPHANS else "")
     return f"; {len(names)} of its VMs belong to no sensor of this installation: {listed}"
-
-
-def node_view(node: NodeStatus, heard: Heard | None) -> NodeView:
-    """Return the view of an Envoy or a worker; `heard` is what the worker said last."""
-    worker = node.key.role == WORKER_ROLE
-    types = {
-        short_type(type_url): TypeView(
-            sent=sum(1 for version in status.sent.values() if version),
-            acked=sum(1 for name, version in status.acked.items() if status.sent.get(name) == version),
-            rejected={name: each.error for name, each in status.rejected.items()},
-        )
-        for type_url, status in node.types.items()
-    }
-    status, message = _node_status(node, types, heard if worker else None)
-    since = node.connected_since_unix_ns
-    return NodeView(
-        id=node.key.node_id,
-        role="worker" if worker else "envoy",
-        connected_since=None if since is None else utc(since),
-        status=status,
-        message=message,
-        types=types,
-        worker=WorkerView.of(heard.status) if worker and heard is not None else None,
-    )
-
-
-def _node_status(
-    node: NodeStatus, types: Mapping[str, TypeView], heard: Heard | None
-) -> tuple[Literal["up", "degraded", "unreachable"], str]:
-    """Return how a node stands, in one word and one sentence."""
-    if node.connected_since_unix_ns is None:
-        return "unreachable", "is not connected; it goes on with what it last accepted"
-    refused = [
-        f"{kind} {name}: {error}" for kind, each in types.items() for name, error in each.rejected.items()
-    ]
-    if refused:
-        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-        return "degraded", f"refuses {refused[0]}{more}"
-    if node.key.role == WORKER_ROLE:
-        return _worker_status(heard)
-    waits = [kind for kind, each in types.items() if each.acked < each.sent]
-    return "up", f"takes {', '.join(waits)}" if waits else "runs all that it was sent"
-
-
-def _worker_status(heard: Heard | None) -> tuple[Literal["up", "degraded", "unreachable"], str]:
-    if heard is None:
-        return "degraded", "is connected, but has not said yet how it is"
-    if not heard.fresh:
-        return "unreachable", f"is connected, but has been silent for {heard.age_s:.0f} s"
-    status = heard.status
-    if status.state != "running" or status.message:
-        return "degraded", f"is {status.state}" + (f": {status.message}" if status.message else "")
-    shards = ", ".join(map(str, status.shards)) or "none"
-    return "up", f"is running; shards: {shards}"
-
-
-def utc(unix_ns: int) -> datetime:
-    """Return a time to the microsecond."""
-    return datetime.fromtimestamp(unix_ns // _NS, UTC).replace(microsecond=unix_ns % _NS // 1000)

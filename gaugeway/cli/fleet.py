@@ -63,9 +63,9 @@ def _print_nodes(document: dict[str, Any]) -> None:
                 node["status"],
                 " ".join(f"{kind} {each['acked']}/{each['sent']}" for kind, each in node["types"].items()),
                 "; ".join(
-                    f"{name}: {error}"
+                    f"{name}: {refused['error']}"
                     for each in node["types"].values()
-                    for name, error in each["rejected"].items()
+                    for name, refused in each["rejected"].items()
                 ),
                 node["message"],
             ]

@@ -6,21 +6,31 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal
 
 from control_plane.model import (
     AuditUnavailableError,
     HostView,
-    NodeView,
     SensorExistsError,
     SensorSpec,
     SensorStatus,
     SensorView,
     StoreUnavailableError,
-    TypeView,
     UnknownHostError,
     UnknownSensorError,
     VmView,
+)
+from control_plane.node_model import (
+    CarrierView,
+    FailureView,
+    NodeDetail,
+    NodeSummary,
+    NodeView,
+    RejectionView,
+    ResourceState,
+    ResourceView,
+    Role,
+    SensorDetail,
+    TypeView,
     WorkerView,
 )
 from hyperv.model import Endpoint
@@ -48,7 +58,7 @@ class MemoryFleet:
 
     def __init__(self, hosts: Iterable[str] = ("lab",)) -> None:
         self.known_hosts = tuple(hosts)
-        self.views: dict[str, SensorView] = {}
+        self.views: dict[str, SensorDetail] = {}
         self.version = 1
         self.revision = 0
         self.store_down = False
@@ -63,11 +73,11 @@ class MemoryFleet:
         """See FleetPort."""
         return list(self.views.values())
 
-    def sensor(self, sensor_id: str) -> SensorView | None:
+    def sensor(self, sensor_id: str) -> SensorDetail | None:
         """See FleetPort."""
         return self.views.get(sensor_id)
 
-    async def add_sensor(self, spec: SensorSpec) -> SensorView:
+    async def add_sensor(self, spec: SensorSpec) -> SensorDetail:
         """See FleetPort."""
         self._check_store()
         if spec.host not in self.known_hosts:
@@ -75,7 +85,7 @@ class MemoryFleet:
         if spec.id in self.views:
             raise SensorExistsError(spec.id, removing=self.views[spec.id].status == "removing")
         self.revision += 1
-        view = SensorView(
+        view = SensorDetail(
             **spec.model_dump(),
             created_at=CREATED,
             revision=self.revision,
@@ -86,12 +96,14 @@ class MemoryFleet:
             vm=None,
             stream=None,
             node=None,
+            carried_by=[],
+            last_failure=None,
         )
         await self.put(view)
         await self._answer_write()
         return view
 
-    async def remove_sensor(self, sensor_id: str) -> SensorView:
+    async def remove_sensor(self, sensor_id: str) -> SensorDetail:
         """See FleetPort."""
         self._check_store()
         view = self.views.get(sensor_id)
@@ -126,17 +138,18 @@ class MemoryFleet:
 
     def nodes(self) -> Sequence[NodeView]:
         """See FleetPort."""
-        types = {"Cluster": TypeView(sent=2, acked=1, rejected={"host.b": "no address"})}
-        worker = WorkerView(
-            node_id="node-1",
-            pid=7,
-            now_unix_ns=NOW_NS,
-            state="running",
-            message=None,
-            shards=[0, 1],
-            readings_per_s=12.5,
-        )
-        return [_node("worker", types, worker), _node("envoy", types, None)]
+        return [_node("worker"), _node("envoy")]
+
+    def node_summaries(self) -> Sequence[NodeSummary]:
+        """See FleetPort."""
+        names = NodeSummary.model_fields.keys()
+        return [NodeSummary(**node.model_dump(include=set(names))) for node in self.nodes()]
+
+    def node(self, role: Role, node_id: str) -> NodeDetail | None:
+        """See FleetPort."""
+        resources = [_resource("host.a", "live"), _resource("host.b", "rejected")]
+        node = _node(role)
+        return NodeDetail(**dict(node), resources=resources) if node_id == node.id else None
 
     def sinks(self) -> Sequence[SinkStatus]:
         """See FleetPort."""
@@ -185,7 +198,7 @@ class MemoryFleet:
             return self.version
 
     # --- what the rest of the world does ---
-    async def put(self, view: SensorView) -> None:
+    async def put(self, view: SensorDetail) -> None:
         """Have the sensor be as `view` says, and say so."""
         self.views[view.id] = view
         await self.touch()
@@ -214,6 +227,8 @@ class MemoryFleet:
                     "vm": VmView(vm_id="vm-1", state="running", incarnation="1", message=None),
                     "stream": stream_status(sensor_id, endpoint, rate),
                     "node": "node-1",
+                    "carried_by": [_carrier(endpoint)],
+                    "last_failure": FAILURE,
                 }
             )
         )
@@ -235,17 +250,77 @@ class MemoryFleet:
             raise StoreUnavailableError("no connection to NATS")
 
 
-def _node(
-    role: Literal["envoy", "worker"], types: dict[str, TypeView], worker: WorkerView | None
-) -> NodeView:
+REJECTION = RejectionView(version="00000000000000b2", error="no address", by="node", since=CREATED)
+FAILURE = FailureView(
+    at=CREATED,
+    node="node-1",
+    reason="the connection to its VM failed: Connection refused",
+    flags=("UF",),
+    details="upstream_reset_before_response_started",
+    transport_failure="Connection refused",
+    cluster="host.lab",
+    upstream="127.20.0.1:9000",
+    status=503,
+    lasted_s=0.5,
+)
+
+
+def _node(role: Role) -> NodeView:
+    of_clusters = TypeView(
+        variant="delta",
+        state="rejected",
+        since=CREATED,
+        wanted=2,
+        sent=2,
+        acked=1,
+        sent_version="c2",
+        acked_version="c1",
+        rejected={"host.b": REJECTION},
+    )
+    worker = WorkerView(
+        node_id="node-1",
+        pid=7,
+        now_unix_ns=NOW_NS,
+        state="running",
+        message=None,
+        shards=[0, 1],
+        readings_per_s=12.5,
+    )
     return NodeView(
         id="node-1",
         role=role,
         connected_since=CREATED,
         status="up",
         message="",
-        types=types,
-        worker=worker,
+        problems=[],
+        types={"Cluster": of_clusters},
+        worker=worker if role == "worker" else None,
+    )
+
+
+def _resource(name: str, state: ResourceState) -> ResourceView:
+    version = "00000000000000a1" if state == "live" else REJECTION.version
+    return ResourceView(
+        type="Cluster",
+        name=name,
+        state=state,
+        since=CREATED,
+        wanted=version,
+        sent=version,
+        acked=version if state == "live" else None,
+        rejected=None if state == "live" else REJECTION,
+    )
+
+
+def _carrier(endpoint: Endpoint) -> CarrierView:
+    return CarrierView(
+        id="node-1",
+        role="envoy",
+        connected_since=CREATED,
+        state="live",
+        endpoint=endpoint.version,
+        resources=[_resource("host.lab", "live")],
+        stream=None,
     )
 
 

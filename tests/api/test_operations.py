@@ -13,7 +13,17 @@ from control_plane.api.problems import PROBLEMS
 from tests.api.server import PRESS, Api
 from tests.api.test_sensors import assert_problem
 
-PROTECTED = ("sensors", "sensors/x", "sensors/x/windows", "hosts", "nodes", "sinks", "audit", "status")
+PROTECTED = (
+    "sensors",
+    "sensors/x",
+    "sensors/x/windows",
+    "hosts",
+    "nodes",
+    "nodes/envoy/node-1",
+    "sinks",
+    "audit",
+    "status",
+)
 OPEN = ("/", "/healthz", "/readyz", "/metrics", "/v1/openapi.json", "/problems/not-found")
 
 
@@ -114,7 +124,9 @@ async def test_views_of_the_fleet(api: Api) -> None:
     assert (await get("hosts"))["hosts"][0]["sensors"] == 2
     nodes = (await get("nodes"))["nodes"]
     assert [node["role"] for node in nodes] == ["envoy", "worker"]
-    assert nodes[0]["types"]["Cluster"]["rejected"] == {"host.b": "no address"}
+    of_clusters = nodes[0]["types"]["Cluster"]
+    assert (of_clusters["variant"], of_clusters["state"]) == ("delta", "rejected")
+    assert of_clusters["rejected"]["host.b"]["error"] == "no address"
     assert "streams" not in nodes[1]["worker"]
     assert (await get("sinks"))["sinks"][0]["lag_rows"] == 3
     audit = await get("audit")
