@@ -27,7 +27,7 @@ from control_plane.store.desired import DesiredState
 from control_plane.store.records import Sensor
 from control_plane.xds.cache import NodeStatus, SnapshotCache
 from control_plane.xds.node import NodeKey
-from wire.names import ENVOY_ROLE, WORKER_ROLE
+from wire.names import WORKER_ROLE
 from wire.status import ShardAudit, SinkStatus
 
 
@@ -122,12 +122,13 @@ class Fleet:
             yield self._known(status, heard)
 
     def _known(self, status: NodeStatus, heard: Mapping[str, Heard]) -> KnownNode:
-        key = status.key
-        problems = self._engine.problems.get(key, ())
-        if key.role == ENVOY_ROLE:
-            problems += self._engine.problems.get(ENVOYS, ())
-        said = heard.get(key.node_id) if key.role == WORKER_ROLE else None
-        return KnownNode(status, self._cache.published(key), said, problems)
+        key, engine = status.key, self._engine
+        snapshot, problems = self._cache.published(key), engine.problems.get(key, ())
+        if key.role == WORKER_ROLE:
+            return KnownNode(status, snapshot, heard.get(key.node_id), problems)
+        envoy = engine.nodes.envoys.get(key.node_id)
+        held = {} if envoy is None else engine.gate.refusals(envoy.gateway_port)
+        return KnownNode(status, snapshot, None, problems + engine.problems.get(ENVOYS, ()), held)
 
     def _detail(self, sensor: Sensor) -> SensorDetail:
         """Return a sensor with what carries it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from control_plane.reconcile.admission import Admission, Checks, admit
 from control_plane.reconcile.preflight_memory import Name
+from control_plane.reconcile.standing import Refusal
 from control_plane.resources.model import Snapshot, short_type
 
 
@@ -33,6 +34,17 @@ class Gate:
             name: verdict.reason
             for _, admission in self._of_port.values()
             for name, verdict in admission.held.items()
+            if verdict.state == "refused"
+        }
+
+    def refusals(self, port: int) -> dict[Name, Refusal]:
+        """Return what Envoys whose gateway is on `port` are spared, with its version."""
+        if port not in self._of_port:
+            return {}
+        wanted, admission = self._of_port[port]
+        return {
+            (type_url, name): Refusal(wanted.of(type_url)[name].version, verdict.reason, "preflight")
+            for (type_url, name), verdict in admission.held.items()
             if verdict.state == "refused"
         }
 

@@ -135,7 +135,7 @@ def words(said: Said, *, of: str = "") -> dict[str, tuple[Any, Any, str]]:
 
 
 # --- what is said of a resource -------------------------------------------------------------------
-@pytest.mark.parametrize("variant", ["delta"])
+@pytest.mark.parametrize("variant", ["delta", "sotw"])
 async def test_a_resource_from_its_sending_to_its_refusal(asked: Asked, variant: str) -> None:
     """STALE until it is answered, then SYNCED; of a refused one the client's own text and both versions."""
     plane, asking = asked.plane, asked.asking

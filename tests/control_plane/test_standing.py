@@ -9,7 +9,10 @@ import pytest
 
 from control_plane.node_model import ResourceState
 from control_plane.reconcile.carriers import carriers
+from control_plane.reconcile.gate import Gate
 from control_plane.reconcile.node_views import KnownNode, node_detail, node_summary, node_view
+from control_plane.reconcile.preflight_memory import PASSED
+from control_plane.reconcile.preflight_memory import Verdict as PreflightVerdict
 from control_plane.reconcile.standing import Refusal, standing, standings
 from control_plane.reconcile.verdict import Heard
 from control_plane.reconcile.world import EnvoyState
@@ -259,3 +262,33 @@ def test_who_is_told_nothing_of_a_sensor_does_not_carry_it() -> None:
     """A worker with other sensors, an Envoy that knows no cluster of the host."""
     nodes = [node({}, snapshot()), node(WORKER_TYPES, WORKER_WANTS, role=WORKER_ROLE)]
     assert list(carriers("press-2", "other", 0, nodes, {})) == []
+
+
+class _Refusing:
+    """A pre-flight check that refuses cluster b."""
+
+    def verdict(self, resource: Resource) -> PreflightVerdict:
+        """Return what is known of one."""
+        return PreflightVerdict("refused", "no such thing") if resource.name == "b" else PASSED
+
+    def ever_passed(self, type_url: str, name: str) -> bool:
+        """Return that this is new."""
+        return False
+
+
+def test_an_envoy_is_said_to_be_spared_what_the_gate_keeps_back() -> None:
+    """With the version that it should run; the rest goes out."""
+    gate = Gate(_Refusing())
+    wanted = snapshot(Cluster={"a": "1", "b": "2"})
+    admitted = gate.admitted(0, wanted)
+    assert admitted is not None
+    assert admitted.of(CLUSTER_TYPE).keys() == {"a"}
+    held = gate.refusals(0)
+    assert held == {(CLUSTER_TYPE, "b"): Refusal("2", "no such thing", "preflight")}
+    assert gate.refusals(1) == {}
+    runs = {CLUSTER_TYPE: status({"a": "1"}, {"a": "1"})}
+    detail = node_detail(node(runs, admitted, held=held))
+    assert [(each.name, each.state, each.wanted) for each in detail.resources] == [
+        ("a", "live", "1"),
+        ("b", "rejected", "2"),
+    ]
