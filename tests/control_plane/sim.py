@@ -257,7 +257,7 @@ class Sim:
         plan = self.engine.step(frozenset(self.recent), frozenset(self.steady & self.recent))
         assert self.engine.world is not None
         anew = make_plan(self.engine.world, before)
-        # What was published may have made known what a version holds: then the picture is newer than the plan.
+        # Publishing may have made known what a version holds: then the picture is newer than the plan.
         assert self.engine.due or replace(plan, difference=anew.difference) == anew
         self.plan, self.memory = plan, plan.memory
         removed = self.host.removed & plan.wishes[HOST].remove
