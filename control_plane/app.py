@@ -30,6 +30,7 @@ from control_plane.observe.live_windows import LiveWindowsFeed
 from control_plane.reconcile.engine import Engine
 from control_plane.reconcile.host_keeper import HostDriver
 from control_plane.reconcile.metrics import ReconcileMetrics
+from control_plane.reconcile.preflight import Preflight, PreflightMetrics, running_preflight
 from control_plane.reconcile.reconciler import Reconciler
 from control_plane.resources.gateway import EnvoyParts
 from control_plane.store.accounts import sqlite_accounts
@@ -38,11 +39,13 @@ from control_plane.store.desired import DesiredState
 from control_plane.store.records import HostRecord
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.server import AdsServer
+from envoy_bootstrap.validate import EnvoyValidator
 from hyperv.lab.client import LabClient
 
 log = structlog.get_logger(__name__)
 
 DATABASE: Final = "control.db"
+PASSES: Final = "preflight.json"
 SHUTDOWN_S: Final = 1.0
 END_S: Final = 4.0  # what the reconciler has for the end of its own parts
 _MISSING_NATS: Final = "NATS is away: what is wanted can be read, not changed"
@@ -117,7 +120,12 @@ async def running_core(
         watches = await stack.enter_async_context(desired.watched())
         await desired.install(config.shards, config.hosts)
         await stack.enter_async_context(listening(connection.client, board, changes.note))
-        engine = Engine(desired, cache, await loading, metrics, shards=config.shards)
+        checks, tasks = None, list(watches)
+        if config.preflight:
+            file, preflight_metrics = config.state_dir / PASSES, PreflightMetrics(registry)
+            checks = Preflight(EnvoyValidator(), lambda: _call(on_change), preflight_metrics, file=file)
+            tasks.append(await stack.enter_async_context(running_preflight(checks)))
+        engine = Engine(desired, cache, await loading, metrics, shards=config.shards, checks=checks)
         reconciler = Reconciler(
             desired,
             cache,
@@ -150,7 +158,7 @@ async def running_core(
             changes=changes,
             shards=config.shards,
         )
-        yield Core(desired, fleet, ads, registry, connection, (reconciling, *watches))
+        yield Core(desired, fleet, ads, registry, connection, (reconciling, *tasks))
 
 
 @contextlib.asynccontextmanager

@@ -39,7 +39,7 @@ class ControlPlaneConfig(_Value):
 
     Attributes:
         nats_url: `nats://host:port`, or several with commas.
-        state_dir: Holds control.db (SQLite).
+        state_dir: Holds control.db (SQLite), and preflight.json: what passed the pre-flight check.
         token_file: Where the operator's bearer token is written at first start, mode 0600.
         api_host: Address of the API.
         api_port: Its port; 0: chosen by the system.

@@ -23,15 +23,6 @@ class Checks(Protocol):
         ...
 
 
-class CountedChecks(Checks, Protocol):
-    """Checks that say whether they know more than before."""
-
-    @property
-    def changes(self) -> int:
-        """How often verdicts have come."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Admission:
     """What may be published.
@@ -44,15 +35,6 @@ class Admission:
 
     snapshot: Snapshot | None
     held: Mapping[Name, Verdict]
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """A sentence for each resource that was refused."""
-        return tuple(
-            f"{short_type(type_url)} {name} was refused before publishing: {verdict.reason}"
-            for (type_url, name), verdict in sorted(self.held.items(), key=lambda each: each[0])
-            if verdict.state == "refused"
-        )
 
 
 def admit(wanted: Snapshot, before: Snapshot | None, checks: Checks) -> Admission:
@@ -137,32 +119,3 @@ def _needing(wanted: Snapshot, before: Snapshot, held: Mapping[Name, Verdict]) -
         for needed in resource.references
         if needed in gone
     }
-
-
-class Gate:
-    """Admissions, each made once: again only when something else is wanted, or a verdict came.
-
-    Args:
-        checks: The pre-flight check; None: everything goes out unchecked.
-    """
-
-    def __init__(self, checks: CountedChecks | None) -> None:
-        self._checks = checks
-        self._made: dict[str, tuple[Snapshot, int, Admission]] = {}
-
-    def admit(self, node_id: str, wanted: Snapshot, before: Snapshot | None) -> Admission | None:
-        """Return what may be published to a node (see `admit`); None: nothing has changed.
-
-        `before` is what was last published to it.
-        """
-        changes = 0 if self._checks is None else self._checks.changes
-        made = self._made.get(node_id)
-        if made is not None and made[0] is wanted and (made[1] == changes or not made[2].held):
-            return None
-        admission = Admission(wanted, {}) if self._checks is None else admit(wanted, before, self._checks)
-        self._made[node_id] = wanted, changes, admission
-        return admission
-
-    def forget(self, node_id: str) -> None:
-        """Drop a node that is gone for good."""
-        self._made.pop(node_id, None)

@@ -63,11 +63,7 @@ class PreflightMetrics:
 
 
 class Preflight:
-    """Knows what may be published, and finds out what it does not know.
-
-    Attributes:
-        changes: How often verdicts have come.
-    """
+    """Knows what may be published, and finds out what it does not know."""
 
     def __init__(
         self,
@@ -79,7 +75,6 @@ class Preflight:
         retry_s: float = RETRY_S,
     ) -> None:
         """`changed` is called when verdicts came; `file` keeps what passed; `retry_s` is as RETRY_S."""
-        self.changes = 0
         self._validator = validator
         self._on_change = changed
         self._metrics = metrics
@@ -175,7 +170,6 @@ class Preflight:
         self._unsaved |= verdict is PASSED
         self._metrics.verdicts.labels(verdict.state).inc(len(resources))
         self._metrics.waiting.set(self._memory.waiting)
-        self.changes += 1
         self._on_change()
 
     async def _save(self) -> None:

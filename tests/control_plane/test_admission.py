@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.reconcile.admission import Admission, Gate, admit
+from control_plane.reconcile.admission import Admission, admit
 from control_plane.reconcile.preflight_memory import PASSED, PENDING, Verdict
 from control_plane.resources.model import Resource, Snapshot, check_consistent, new_resource, new_snapshot
 from wire.names import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE
@@ -24,7 +24,6 @@ class Checks:
 
     verdicts: dict[tuple[str, bytes], Verdict] = field(default_factory=dict)
     passed_once: frozenset[str] = frozenset()  # names of clusters
-    changes: int = 0
     asked: list[str] = field(default_factory=list)
 
     def verdict(self, resource: Resource) -> Verdict:
@@ -136,36 +135,6 @@ def test_what_needs_what_is_held_is_held_too() -> None:
     assert admission.snapshot.of(LISTENER_TYPE) == {"gateway": gateway()}
     assert admission.snapshot.of(ROUTE_TYPE) == {"routes": ROUTES}  # which what stays needs
     check_consistent(admission.snapshot)
-
-
-def test_an_admission_is_made_again_only_for_a_reason() -> None:
-    """Another wish, or a verdict while something is held back: else nothing is published."""
-    checks = Checks({("a", b"2"): PENDING})
-    gate = Gate(checks)
-    assert gate.admit("node", BEFORE, None) == Admission(BEFORE, {})
-    checks.changes += 1
-    assert gate.admit("node", BEFORE, BEFORE) is None
-    wanted = BEFORE.with_changes([cluster("a", b"2")])
-    waiting = gate.admit("node", wanted, BEFORE)
-    assert waiting is not None
-    assert held(waiting) == {"a": PENDING}
-    assert waiting.problems == ()
-    assert gate.admit("node", wanted, waiting.snapshot) is None
-    checks.verdicts, checks.changes = {("a", b"2"): REFUSED}, 2
-    refused = gate.admit("node", wanted, waiting.snapshot)
-    assert refused is not None
-    assert refused.problems == ("Cluster a was refused before publishing: Envoy does not like it",)
-    checks.verdicts, checks.changes = {}, 3
-    assert gate.admit("node", wanted, refused.snapshot) == Admission(wanted, {})
-    gate.forget("node")
-    assert gate.admit("node", wanted, wanted) == Admission(wanted, {})
-
-
-def test_without_a_check_everything_goes_out() -> None:
-    """Once."""
-    gate = Gate(None)
-    assert gate.admit("node", BEFORE, None) == Admission(BEFORE, {})
-    assert gate.admit("node", BEFORE, BEFORE) is None
 
 
 VERDICTS = st.sampled_from([PASSED, SKIPPED, PENDING, REFUSED, DEADLY])
