@@ -71,6 +71,7 @@ class Plant:
     worker: Process = field(default_factory=lambda: Process("worker"))
     envoy: RealEnvoy | None = None
     grace_s: float = 10.0
+    rebalance_after_s: float = 30.0
     host_url: str = ""  # in place of the lab's own
 
     def config(self) -> ControlPlaneConfig:
@@ -84,6 +85,7 @@ class Plant:
             xds_port=xds_port,
             shards=SHARDS,
             worker_grace_s=self.grace_s,
+            rebalance_after_s=self.rebalance_after_s,
             hosts=(HostConfig(id="lab", url=url),),
         )
 
