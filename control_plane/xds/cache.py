@@ -169,7 +169,9 @@ class SnapshotCache:
             self._end(known, replaced)
         ttl = TTL_FEATURE in node.features and (variant == "delta" or WRAPPER_FEATURE in node.features)
         now = self._clock() if now_unix_ns is None else now_unix_ns
-        connection = Connection(node, now, Session(known.past, variant, ttl=ttl), service)
+        connection = Connection(
+            node, now, Session(known.past, variant, ttl=ttl, aggregated=service == AGGREGATED), service
+        )
         known.connections.append(connection)
         known.metadata = node.metadata
         self.streams += 1

@@ -7,6 +7,7 @@ good part is affirmed, and the last accepted version is restored.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,11 +41,13 @@ class Containment:
     restore: set[str] = field(default_factory=set)
     kept: dict[str, Resource] = field(default_factory=dict)
 
-    def inherit(self, past: Past, name: str) -> None:
-        """Go on with what was refused on a stream before."""
-        self.rejected[name] = past.rejected[name]
-        if name in past.kept:
-            self.kept[name] = past.kept[name]
+    def inherit(self, past: Past, wants: Callable[[str], bool]) -> None:
+        """Go on with what was refused on streams before, as far as it is wanted."""
+        for name, rejection in past.rejected.items():
+            if wants(name):
+                self.rejected[name] = rejection
+                if name in past.kept:
+                    self.kept[name] = past.kept[name]
 
     def believe(self, name: str, version: str) -> None:
         """Note that the client states to run a version, if it refused that one: it was late."""
@@ -67,11 +70,15 @@ class Containment:
         if not self.holds(name, newest):
             self.rejected.pop(name, None)
 
-    def accept(self, name: str, resource: Resource | None, newest: Resource | None, *, partial: bool) -> None:
-        """Note that the client took `resource`; `partial` if it refused others of the response."""
+    def accept(self, name: str, resource: Resource | None, newest: Resource | None, *, partial: bool) -> bool:
+        """Note that the client took `resource`; return whether it had refused it before.
+
+        `partial`: it refused others of the response.
+        """
         rejection = self.rejected.get(name)
-        if rejection is not None and rejection.version == version_of(resource):
-            del self.rejected[name]  # it was sent more than once, and taken in the end
+        lifted = rejection is not None and rejection.version == version_of(resource)
+        if lifted:  # it was sent more than once, and taken in the end
+            del self.rejected[name]
         if partial:
             self.partial.add(name)
         else:
@@ -80,6 +87,7 @@ class Containment:
             self.kept.pop(name, None)
         else:
             self.kept[name] = resource
+        return lifted
 
     def refuse(self, name: str, rejection: Rejection, newest: Resource | None, *, mixture: bool) -> None:
         """Note a refusal; `mixture` if the client may run something else than before it."""

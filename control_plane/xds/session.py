@@ -55,7 +55,12 @@ class Session:
     """
 
     def __init__(
-        self, past: Mapping[str, Past] | None = None, variant: Variant = "delta", *, ttl: bool = False
+        self,
+        past: Mapping[str, Past] | None = None,
+        variant: Variant = "delta",
+        *,
+        ttl: bool = False,
+        aggregated: bool = True,
     ) -> None:
         """Begin a stream.
 
@@ -63,10 +68,12 @@ class Session:
             past: What the same node's streams before left, by type.
             variant: How the client speaks.
             ttl: Whether it understands times to live.
+            aggregated: Whether the stream may be about any type.
         """
         self.variant: Variant = variant
         self._past: Mapping[str, Past] = {} if past is None else past
         self._ttl = ttl
+        self._aggregated = aggregated
         self._subscriptions: dict[str, Subscription] = {}
         self._in_order: list[Subscription] = []
         self._snapshot: Snapshot | None = None
@@ -103,7 +110,7 @@ class Session:
             subscription.subscribe(request.subscribe)
         if request.type_url == ENDPOINT_TYPE:
             self._warm(subscription)
-        idle = subscription.waits_since is None
+        idle = not subscription.flight
         settled = subscription.settle(request.nonce, request.error, now) if request.nonce else None
         if repeated and idle and request.error is None:
             self._repeat(subscription, request.nonce)
@@ -131,12 +138,8 @@ class Session:
         return min((at for at in beats if at is not None), default=None)
 
     def waits(self) -> list[tuple[str, int]]:
-        """Return the types that wait for an answer, and since when (Unix ns).
-
-        Not clusters whose endpoints the client has not accepted: they warm, and
-        Envoy withholds the answer until then.
-        """
-        waits = [(url, each.waits_since) for url, each in self._subscriptions.items() if not self._warms(url)]
+        """Return the types that wait for an answer, and since when (Unix ns)."""
+        waits = ((type_url, self._waits_since(each)) for type_url, each in self._subscriptions.items())
         return [(type_url, since) for type_url, since in waits if since is not None]
 
     def acked_revisions(self) -> dict[str, int]:
@@ -166,11 +169,11 @@ class Session:
         """Return where the client stands with each type that it asked for."""
         return {
             type_url: TypeStatus(
-                MappingProxyType(each.sent),
-                MappingProxyType(each.acked),
+                MappingProxyType(each.ledger.sent),
+                MappingProxyType(each.ledger.acked),
                 MappingProxyType(each.rejected),
                 each.acked_revision,
-                MappingProxyType(each.since),
+                MappingProxyType(each.ledger.since),
                 self.variant,
             )
             for type_url, each in self._subscriptions.items()
@@ -178,9 +181,9 @@ class Session:
 
     def take_news(self) -> dict[str, set[str]]:
         """Return, by type, the names whose sent, acked or rejected changed since the last call."""
-        news = {url: each.news for url, each in self._subscriptions.items() if each.news}
+        news = {url: each.ledger.news for url, each in self._subscriptions.items() if each.ledger.news}
         for type_url in news:
-            self._subscriptions[type_url].news = set()
+            self._subscriptions[type_url].ledger.news = set()
         return news
 
     def _begin(self, request: Request, now: int) -> Subscription:
@@ -195,7 +198,7 @@ class Session:
         subscription.begin(
             request.subscribe,
             has=request.has,
-            stated=request.version,
+            version=request.version,
             past=past,
             quarantine=self._states,
             now=now,
@@ -249,21 +252,30 @@ class Session:
         """Take a SotW request that says nothing new, after all was answered: it is no ACK, it asks again.
 
         So Envoy does when a cluster that it was sent anew waits for the same
-        endpoints. Once its clusters are acknowledged, it has merely dropped an old one.
+        endpoints. Once its clusters are acknowledged, it has merely dropped an old
+        one. A stream about endpoints alone cannot tell.
         """
         type_url = subscription.type_url
         if nonce not in {"", self._last_nonce.get(type_url, "")} or rules_of(type_url).full_state:
             return
         names = set(subscription.interest.names)
-        clusters = self._subscriptions.get(CLUSTER_TYPE)
-        if type_url == ENDPOINT_TYPE and clusters is not None:
-            names &= clusters.in_flight()
+        if type_url == ENDPOINT_TYPE and self._aggregated:
+            clusters = self._subscriptions.get(CLUSTER_TYPE)
+            names &= set() if clusters is None else clusters.flight.puts()
         subscription.resend(names)
 
-    def _warms(self, type_url: str) -> bool:
-        """Whether an answer is withheld because clusters wait for their endpoints."""
-        if type_url != CLUSTER_TYPE:
-            return False
+    def _waits_since(self, subscription: Subscription) -> int | None:
+        """Return since when an answer is due; None while none is.
+
+        Envoy withholds its answer to a cluster that warms until its endpoints are
+        there; then it is due from when they were accepted.
+        """
+        since = subscription.flight.since
+        if since is None or subscription.type_url != CLUSTER_TYPE:
+            return since
         endpoints = self._subscriptions.get(ENDPOINT_TYPE)
-        clusters = self._subscriptions[type_url].in_flight()
-        return any(endpoints is None or name not in endpoints.acked for name in clusters)
+        for name in subscription.flight.puts():
+            if endpoints is None or name not in endpoints.ledger.acked:
+                return None
+            since = max(since, endpoints.ledger.since.get(name, 0))
+        return since

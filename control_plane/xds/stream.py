@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 import grpc.aio
@@ -16,11 +17,13 @@ from control_plane.resources.model import short_type
 from control_plane.xds.cache import Connection, SnapshotCache
 from control_plane.xds.messages import ProtocolError, Request, Response
 from control_plane.xds.metrics import XdsMetrics
-from control_plane.xds.node import TTL_FEATURE, WRAPPER_FEATURE, UnknownNodeError, checked_key
+from control_plane.xds.node import TTL_FEATURE, WRAPPER_FEATURE, NodeKey, UnknownNodeError, checked_key
 from control_plane.xds.subscription import Variant
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 
 log = structlog.get_logger(__name__)
+
+CLOSE_S: Final = 1.0
 
 Message = discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -77,14 +80,15 @@ class Stream:
         try:
             while not reading.done():
                 if self._connection.ended is not None:
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, self._connection.ended)
+                    await close(context, grpc.StatusCode.UNAVAILABLE, self._connection.ended)
+                    return
                 await self._send(context)
                 await self._connection.wait(self._patience())
             await self._conclude(reading, context)
         except _SlowClientError as error:
             self._metrics.slow.labels(self._role).inc()
             log.warning("slow_client_cut_off", node=self._connection.node.key.node_id, reason=str(error))
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
+            await close(context, grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
         finally:
             reading.cancel()
             await asyncio.wait({reading})
@@ -160,12 +164,19 @@ class Stream:
         if isinstance(error, ProtocolError):
             self._metrics.refused.labels("protocol").inc()
             log.warning("ads_protocol_broken", node=self._connection.node.key.node_id, reason=str(error))
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        if error is not None:
+            await close(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        elif error is not None:
             raise error
 
 
-def _said(key: Any) -> str:
+async def close(context: Context, code: grpc.StatusCode, details: str) -> None:
+    """End a stream with a status. A client that does not read hears of it when it does."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await context.abort(code, details)
+
+
+def _said(key: NodeKey) -> str:
     return f"{key.role} {key.node_id!r}"
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from control_plane.xds.flight import MAX_IN_FLIGHT
 from control_plane.xds.rejection import Rejection
 from control_plane.xds.session import MAX_RESPONSE_BYTES, MAX_TYPES, ProtocolError, Request, Session
-from control_plane.xds.subscription import MAX_IN_FLIGHT
 from tests.xds.pure import NOW, TYPES, Talk, resource, snapshot
 
 
