@@ -88,7 +88,7 @@ class NodePictures:
         node_id = node.key.node_id
         connected = node.connected_since_unix_ns is not None
         known = self.envoys.get(node_id)
-        if news.streams or known is None or known.connected != connected:
+        if known is None or known.connected != connected:
             self._runs[node_id], self._rejected[node_id] = {}, {}
             changed.nodes.add(node_id)
         port = node.metadata.get(GATEWAY_PORT_METADATA, 0)
