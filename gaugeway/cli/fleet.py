@@ -1,4 +1,4 @@
-"""Commands that show the fleet: `hosts`, `nodes`, `sinks`, `audit`, `status`."""
+"""Commands that show the fleet: `hosts`, `sinks`, `audit`, `status`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from gaugeway.cli.options import ApiUrl, DataDir, Json, TokenFile, connect
 from gaugeway.cli.output import print_json, print_table
 
 hosts = typer.Typer(help="Hypervisor hosts.", no_args_is_help=True)
-nodes = typer.Typer(help="Envoys and workers.", no_args_is_help=True)
 sinks = typer.Typer(help="Where rows are delivered to.", no_args_is_help=True)
 
 
@@ -43,36 +42,6 @@ def list_hosts(
         )
 
     _show("/v1/hosts", show, as_json, (api_url, token_file, data_dir))
-
-
-@nodes.command(name="list")
-def list_nodes(
-    as_json: Json = False, api_url: ApiUrl = None, token_file: TokenFile = None, data_dir: DataDir = None
-) -> None:
-    """List Envoys and workers, and how much of what each was sent it runs."""
-    _show("/v1/nodes", _print_nodes, as_json, (api_url, token_file, data_dir))
-
-
-def _print_nodes(document: dict[str, Any]) -> None:
-    print_table(
-        ["NODE", "ROLE", "STATUS", "RESOURCES ACKED/SENT", "REJECTED", "MESSAGE"],
-        (
-            [
-                node["id"],
-                node["role"],
-                node["status"],
-                " ".join(f"{kind} {each['acked']}/{each['sent']}" for kind, each in node["types"].items()),
-                "; ".join(
-                    f"{name}: {refused['error']}"
-                    for each in node["types"].values()
-                    for name, refused in each["rejected"].items()
-                ),
-                node["message"],
-            ]
-            for node in document["nodes"]
-        ),
-        "No node is connected.",
-    )
 
 
 @sinks.command(name="list")

@@ -16,6 +16,7 @@ STATUS_STYLES: Final = {
     "up": "green",
     "running": "green",
     "pending": "yellow",
+    "warming": "yellow",
     "starting": "yellow",
     "retrying": "yellow",
     "paused": "yellow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -13,6 +13,7 @@ import typer
 
 from gaugeway.cli.client import ApiClient
 from gaugeway.cli.errors import CliError, ExitCode
+from gaugeway.cli.nodes import RESOURCE_COLUMNS, resource_row
 from gaugeway.cli.options import ApiUrl, DataDir, Json, TokenFile, connect, duration
 from gaugeway.cli.output import print_json, print_table
 from gaugeway.durations import parse_duration_ms
@@ -140,12 +141,12 @@ def show(
     token_file: TokenFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Show one sensor: what was asked for, and how far the fleet is with it."""
+    """Show one sensor: what was asked for, how far the fleet is with it, what carries it."""
     sensor = connect(api_url, token_file, data_dir).get(_path(sensor_id))
     if as_json:
         print_json(sensor)
     else:
-        print_table(["FIELD", "VALUE"], _fields(sensor), "")
+        _print_sensor(sensor)
 
 
 @app.command()
@@ -239,6 +240,24 @@ def _progress(first: str, as_json: bool) -> AbstractContextManager[Callable[[str
     from gaugeway.cli.progress import Line  # noqa: PLC0415 - loads rich
 
     return Line(first)
+
+
+def _print_sensor(sensor: dict[str, Any]) -> None:
+    carriers = sensor.pop("carried_by", [])
+    print_table(["FIELD", "VALUE"], _fields(sensor), "")
+    typer.echo()
+    print_table(
+        ["CARRIED BY", "ROLE", "NODE", *RESOURCE_COLUMNS], _carrier_rows(carriers), "Nothing carries it yet."
+    )
+
+
+def _carrier_rows(carriers: list[dict[str, Any]]) -> Iterator[list[object]]:
+    """Yield a row a resource; the node stands in the first of its rows."""
+    for carrier in carriers:
+        node: list[object] = [carrier["id"], carrier["role"], carrier["state"]]
+        for resource in carrier["resources"]:
+            yield [*node, *resource_row(resource)]
+            node = [""] * len(node)
 
 
 def _fields(sensor: dict[str, Any]) -> list[tuple[str, object]]:
