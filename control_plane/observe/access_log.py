@@ -113,7 +113,8 @@ def explain(flags: tuple[str, ...], status: int | None, details: str, transport_
         words = f"its VM answered {status}"
     else:
         words = "Envoy does not say why"
-    because = transport_failure or ("" if details == "via_upstream" else details)
+    said = details == "via_upstream" or (flags and details.startswith(_PROCESSOR))
+    because = transport_failure or ("" if said else details)
     return f"{words}: {because}" if because else words
 
 

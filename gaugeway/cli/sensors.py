@@ -247,7 +247,9 @@ def _print_sensor(sensor: dict[str, Any]) -> None:
     print_table(["FIELD", "VALUE"], _fields(sensor), "")
     typer.echo()
     print_table(
-        ["CARRIED BY", "ROLE", "NODE", *RESOURCE_COLUMNS], _carrier_rows(carriers), "Nothing carries it yet."
+        ["CARRIED BY", "ROLE", "AS A WHOLE", *RESOURCE_COLUMNS],
+        _carrier_rows(carriers),
+        "Nothing carries it yet.",
     )
 
 
@@ -267,7 +269,11 @@ def _fields(sensor: dict[str, Any]) -> list[tuple[str, object]]:
         if name == "metrics":
             rows.append((name, ", ".join(f"{each['name']} in {each['unit']}" for each in value)))
         elif isinstance(value, dict):
-            rows += [(f"{name}.{inner}", each) for inner, each in value.items()]
+            rows += [(f"{name}.{inner}", _cell(each)) for inner, each in value.items()]
         else:
             rows.append((name, value))
     return rows
+
+
+def _cell(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value

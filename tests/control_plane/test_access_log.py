@@ -97,6 +97,7 @@ def _numbers(theirs: Any) -> dict[str, int]:
             "",
             "Envoy has no endpoint of it: no_healthy_upstream",
         ),
+        (("no_healthy_upstream",), 500, "ext_proc_error_x", "", "Envoy has no endpoint of it"),
         (
             (),
             500,
