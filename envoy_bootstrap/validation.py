@@ -2,7 +2,10 @@
 
 The resources go into a bootstrap as they are, in protobuf's binary format (a file
 that ends in `.pb`), and Envoy merges the rest of the bootstrap from its command
-line: nothing is encoded a second time.
+line: nothing is encoded a second time. What Envoy says is what it would say if
+the resource came over xDS, except for what is of a machine: a file that a
+resource names is looked for on this one, a port that is taken is not noticed.
+Secrets are never written down to be checked.
 https://www.envoyproxy.io/docs/envoy/latest/operations/cli
 """
 
