@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -63,8 +63,16 @@ class Client(ABC):
     request_type: type[Any]
     response_type: type[Any]
 
-    def __init__(self, port: int, node: discovery_pb2.Node, service: str = "ads") -> None:
+    def __init__(
+        self,
+        port: int,
+        node: discovery_pb2.Node,
+        service: str = "ads",
+        options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        """Open a stream of a service; `options` are those of its gRPC channel."""
         self.node = node
+        self._options = options
         self.service = service
         self.have: dict[str, dict[str, str]] = {}
         self.asked: dict[str, list[str]] = {}
@@ -76,7 +84,7 @@ class Client(ABC):
         """Open a stream, a new one if there was one: its first request says who the client is."""
         self._nonces: dict[str, str] = {}
         self._introduced = False
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=self._options)
         service, suffix = PER_TYPE[self.service]
         method: Any = self._channel.stream_stream(
             f"/envoy.service.{service}/{self.prefix}{suffix}",
@@ -220,6 +228,10 @@ class Client(ABC):
             return await self.call.code(), await self.call.details()
 
     # --- where the variants differ ----------------------------------------------------------
+    @abstractmethod
+    def first(self, *names: str) -> dict[str, Any]:
+        """Return the fields of a first request for some names."""
+
     @abstractmethod
     def names(self, alias: str) -> dict[str, Any]:
         """Return the fields that repeat the interest in a type: in Delta there are none."""

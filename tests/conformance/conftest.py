@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.plane import Plane, control_plane
 
 
-@pytest.fixture(params=["delta"])
+@pytest.fixture(params=["delta", "sotw"])
 def variant(request: pytest.FixtureRequest) -> str:
     """Each variant of the protocol."""
     return str(request.param)

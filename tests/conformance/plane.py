@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -40,9 +40,17 @@ class Plane:
         self.cache.publish(key, snapshot(fleet), self.revision)
         return self.revision
 
-    def client(self, variant: str, service: str = "ads", *, node_id: str = NODE_ID, **of: Any) -> Client:
+    def client(
+        self,
+        variant: str,
+        service: str = "ads",
+        *,
+        node_id: str = NODE_ID,
+        options: Sequence[tuple[str, Any]] = (),
+        **of: Any,
+    ) -> Client:
         """Return a client with an open stream; its first request says that it is `node_id`."""
-        client = VARIANTS[variant](self.port, node_of(node_id, **of), service)
+        client = VARIANTS[variant](self.port, node_of(node_id, **of), service, options)
         self.clients.append(client)
         return client
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from control_plane.xds.node import NodeKey
-from control_plane.xds.subscription import Rejection
+from control_plane.xds.rejection import Rejection
 from tests.conformance.plane import Plane
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import ENVOY_ROLE

@@ -73,12 +73,11 @@ async def test_naming_a_resource_ends_a_sotw_legacy_wildcard(plane: Plane) -> No
     plane.publish(cds={"a": "1", "b": "2"})
     await client.takes("cds", {"a": "1", "b": "2"})
     await client.unsubscribe("cds", "*")
+    await client.expect_silence()
     plane.publish(cds={"a": "2", "b": "3"})
-    answer = await client.next()
-    while "b" in answer.put:  # of before the server had read that
-        await client.ack(answer)
-        answer = await client.next()
-    assert answer.put.keys() == {"a"}
+    await client.takes("cds", {"a": "2"})
+    plane.publish(cds={"a": "2", "b": "4"})
+    await client.expect_silence()
 
 
 async def test_naming_nothing_after_a_name_is_no_wildcard(plane: Plane, variant: str) -> None:

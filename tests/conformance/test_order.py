@@ -164,11 +164,12 @@ async def test_workers_get_a_shard_before_its_sensors_and_lose_it_after_them(
     plane: Plane, variant: str
 ) -> None:
     """Policy, lease, assignments; a lease goes only when its sensors are confirmed to be gone."""
-    plane.publish(policy={"default": "1"}, lease={"0": "1"}, sensor={"s": "1"})
+    revision = plane.publish(policy={"default": "1"}, lease={"0": "1"}, sensor={"s": "1"})
     client = plane.client(variant)
     for alias, name in (("sensor", "s"), ("lease", "0"), ("policy", "default")):
         await client.subscribe(alias, "*")
         await client.takes(alias, {name: "1"})
+    await plane.acked(revision, "policy", "lease", "sensor")
     plane.publish(policy={"default": "2"}, lease={"0": "2"}, sensor={"s": "2"})
     for alias, name in (("policy", "default"), ("lease", "0"), ("sensor", "s")):
         await client.takes(alias, {name: "2"})

@@ -18,6 +18,10 @@ class DeltaClient(Client):
     request_type = discovery_pb2.DeltaDiscoveryRequest
     response_type = discovery_pb2.DeltaDiscoveryResponse
 
+    def first(self, *names: str) -> dict[str, Any]:
+        """Return names to subscribe to."""
+        return {"resource_names_subscribe": names}
+
     def names(self, alias: str) -> dict[str, Any]:  # noqa: ARG002  # as in SotW
         """Return nothing: interest stays as it was told."""
         return {}
@@ -69,6 +73,10 @@ class SotwClient(Client):
     prefix = "Stream"
     request_type = discovery_pb2.DiscoveryRequest
     response_type = discovery_pb2.DiscoveryResponse
+
+    def first(self, *names: str) -> dict[str, Any]:
+        """Return names to have."""
+        return {"resource_names": names}
 
     def names(self, alias: str) -> dict[str, Any]:
         """Return the names: every request says them all."""
