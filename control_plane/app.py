@@ -120,11 +120,9 @@ async def running_core(
         watches = await stack.enter_async_context(desired.watched())
         await desired.install(config.shards, config.hosts)
         await stack.enter_async_context(listening(connection.client, board, changes.note))
-        checks, tasks = None, list(watches)
-        if config.preflight:
-            file, preflight_metrics = config.state_dir / PASSES, PreflightMetrics(registry)
-            checks = Preflight(EnvoyValidator(), lambda: _call(on_change), preflight_metrics, file=file)
-            tasks.append(await stack.enter_async_context(running_preflight(checks)))
+        checks, checking = await stack.enter_async_context(
+            _checks(config, registry, lambda: _call(on_change))
+        )
         engine = Engine(desired, cache, await loading, metrics, shards=config.shards, checks=checks)
         reconciler = Reconciler(
             desired,
@@ -158,7 +156,21 @@ async def running_core(
             changes=changes,
             shards=config.shards,
         )
-        yield Core(desired, fleet, ads, registry, connection, (reconciling, *tasks))
+        yield Core(desired, fleet, ads, registry, connection, (reconciling, *checking, *watches))
+
+
+@contextlib.asynccontextmanager
+async def _checks(
+    config: ControlPlaneConfig, registry: CollectorRegistry, changed: Callable[[], None]
+) -> AsyncIterator[tuple[Preflight | None, list[asyncio.Task[None]]]]:
+    """Run the pre-flight check; nothing if it is switched off."""
+    if not config.preflight:
+        yield None, []
+        return
+    file = config.state_dir / PASSES
+    checks = Preflight(EnvoyValidator(), changed, PreflightMetrics(registry), file=file)
+    async with running_preflight(checks) as task:
+        yield checks, [task]
 
 
 @contextlib.asynccontextmanager

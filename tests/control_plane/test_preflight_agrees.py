@@ -129,7 +129,9 @@ async def test_both_say_the_same(tmp_path: Path, case: str) -> None:
     """Yes or no; they differ only in what is of a machine: its ports, its files."""
     odd, good = CASES[case]
     assert (await EnvoyValidator().validate([odd]) == Accepted()) == good
-    fleet: dict[str, dict[str, Vm]] = {"lab": {}} | ({ODD: {}} if odd.type_url == CLUSTER_TYPE else {})
+    fleet: dict[str, dict[str, Vm]] = {"lab": {}}
+    if odd.type_url == CLUSTER_TYPE:
+        fleet[ODD] = {}
     async with rig(tmp_path, "delta") as envoy:
         await envoy.settled({"lab": {}})
         envoy.publish(fleet, [odd])
