@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from control_plane.changes import Changes
 from control_plane.model import HostView, SensorSpec, SensorView
 from control_plane.node_model import NodeDetail, NodeSummary, NodeView, Role, SensorDetail
+from control_plane.observe.access_log import Failure
 from control_plane.observe.audit import audit_of_shards
 from control_plane.observe.board import StatusBoard
 from control_plane.observe.failures import LastFailures
@@ -134,7 +135,7 @@ class Fleet:
         """Return a sensor with what carries it."""
         heard = self._heard()
         view = self._view(sensor, heard)
-        failure = self._failures.of(view.id, sensor.record.created_unix_ns)
+        failure = self._failure(sensor)
         world = self._engine.world
         assert world is not None
         return SensorDetail(
@@ -151,4 +152,7 @@ class Fleet:
         sensor_id = sensor.record.spec.id
         if world.sensors.get(sensor_id) is not sensor:
             world = replace(world, sensors={sensor_id: sensor})
-        return sensor_view(world, plan, sensor_id, heard)
+        return sensor_view(world, plan, sensor_id, heard, self._failure(sensor))
+
+    def _failure(self, sensor: Sensor) -> Failure | None:
+        return self._failures.of(sensor.record.spec.id, sensor.record.created_unix_ns)

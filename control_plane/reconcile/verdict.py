@@ -67,6 +67,7 @@ class _Case:
     lease: Lease | None
     heard: Heard | None  # the worker that writes its shard
     endpoint: Endpoint | None
+    failure: str | None  # why its stream failed last, as an Envoy has it
 
     @property
     def host_id(self) -> str:
@@ -82,8 +83,19 @@ class _Case:
         return None if known is None else known.assignment
 
 
-def sensor_verdict(world: World, plan: Plan, sensor_id: str, heard: Mapping[str, Heard]) -> Verdict:
-    """Return how a sensor of `world.sensors` stands; `heard` is by worker."""
+def sensor_verdict(
+    world: World, plan: Plan, sensor_id: str, heard: Mapping[str, Heard], failure: str | None = None
+) -> Verdict:
+    """Return how a sensor of `world.sensors` stands.
+
+    Args:
+        world: The picture.
+        plan: What follows from it.
+        sensor_id: The sensor.
+        heard: What workers said, by node id.
+        failure: Why its stream failed in its present state, as an Envoy says: the worker
+            only sees that it did.
+    """
     sensor = world.sensors[sensor_id]
     shard = shard_of(sensor_id, world.shards)
     lease = plan.memory.holders.get(shard) or world.leases.get(shard)
@@ -96,8 +108,9 @@ def sensor_verdict(world: World, plan: Plan, sensor_id: str, heard: Mapping[str,
         lease,
         None if lease is None else heard.get(lease.owner),
         plan.endpoints.get(sensor.record.spec.host, {}).get(sensor_id),
+        failure,
     )
-    for rule in (_removing, _vm_failed, _live, _rejected, _unreachable, _degraded):
+    for rule in (_removing, _vm_failed, _live, _rejected, _refused, _unreachable, _degraded):
         verdict = rule(case)
         if verdict is not None:
             return verdict
@@ -159,6 +172,10 @@ def _rejected(case: _Case) -> Verdict | None:
         return Verdict(
             "rejected", f"the cluster of host {case.host_id} does not pass Envoy's own validation: {refused}"
         )
+    return None
+
+
+def _refused(case: _Case) -> Verdict | None:
     if case.lease is None or case.endpoint is None:
         return None
     owner = case.lease.owner
@@ -193,7 +210,8 @@ def _degraded(case: _Case) -> Verdict | None:
     vm = case.host.vms.get(case.sensor_id)
     stream = case.stream
     if stream is not None and stream.state in {"backoff", "silent"}:
-        return Verdict("degraded", f"its stream is {_condition(stream)}")
+        why = f"; Envoy says: {case.failure}" if case.failure else ""
+        return Verdict("degraded", f"its stream is {_condition(stream)}{why}")
     if case.assigned is None:
         return None
     failure = case.host.failures.get(case.sensor_id)

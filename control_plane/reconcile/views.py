@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from control_plane.model import HostView, SensorView, VmView
+from control_plane.observe.access_log import Failure
 from control_plane.reconcile.plan import Plan
 from control_plane.reconcile.times import utc
 from control_plane.reconcile.verdict import Heard, sensor_verdict
@@ -13,19 +14,33 @@ from control_plane.reconcile.world import World
 from control_plane.store.records import HostRecord
 from hyperv.model import VmState
 from wire.ids import shard_of
+from wire.status import StreamStatus
 
 _NAMED_ORPHANS: Final = 5
+_JUST_BEFORE_NS: Final = 2_000_000_000  # a stream is said to be cut once it was
 
 
-def sensor_view(world: World, plan: Plan, sensor_id: str, heard: Mapping[str, Heard]) -> SensorView:
-    """Return the view of a sensor of `world.sensors`; `heard` is by worker."""
+def sensor_view(
+    world: World, plan: Plan, sensor_id: str, heard: Mapping[str, Heard], failure: Failure | None = None
+) -> SensorView:
+    """Return the view of a sensor of `world.sensors`.
+
+    Args:
+        world: The picture.
+        plan: What follows from it.
+        sensor_id: The sensor.
+        heard: What workers said, by node id.
+        failure: The last failure of its stream.
+    """
     sensor = world.sensors[sensor_id]
     spec = sensor.record.spec
     shard = shard_of(sensor_id, world.shards)
-    lease = world.leases.get(shard)
+    lease = plan.memory.holders.get(shard) or world.leases.get(shard)
     told = plan.memory.assigned.get(sensor_id)
     said = None if lease is None else heard.get(lease.owner)
-    verdict = sensor_verdict(world, plan, sensor_id, heard)
+    stream = said.streams.get(sensor_id) if said is not None and said.fresh else None
+    reason = failure.reason if failure is not None and _is_of(failure, stream) else None
+    verdict = sensor_verdict(world, plan, sensor_id, heard, reason)
     host = world.hosts.get(spec.host)
     return SensorView(
         id=sensor_id,
@@ -42,9 +57,14 @@ def sensor_view(world: World, plan: Plan, sensor_id: str, heard: Mapping[str, He
         message=verdict.message,
         endpoint=world.endpoints.get(sensor_id),
         vm=None if host is None else _vm_view(host.vms.get(sensor_id)),
-        stream=said.streams.get(sensor_id) if said is not None and said.fresh else None,
+        stream=stream,
         node=None if told is None else told.worker,
     )
+
+
+def _is_of(failure: Failure, stream: StreamStatus | None) -> bool:
+    """Whether a failure is why a stream is as it is: Envoy and worker are on one machine, with one clock."""
+    return stream is not None and failure.ended_unix_ns >= stream.since_unix_ns - _JUST_BEFORE_NS
 
 
 def _vm_view(vm: VmState | None) -> VmView | None:

@@ -223,6 +223,16 @@ CASES: list[tuple[str, dict[str, Any], Memory, dict[str, Heard], str, str]] = [
 ]
 
 
+def test_envoy_says_why_a_stream_is_cut() -> None:
+    """Only where it is: what Envoy said once is no news of a stream that lives."""
+    picture = world(workers=ACKED)
+    plan = make_plan(picture, MEMORY)
+    cut = sensor_verdict(picture, plan, "press-1", heard("backoff", error="status 503"), "refused")
+    assert cut.message == "its stream is cut, and tried again soon: status 503; Envoy says: refused"
+    live = sensor_verdict(picture, plan, "press-1", heard(), "refused")
+    assert "refused" not in live.message
+
+
 @pytest.mark.parametrize(
     ("changes", "memory", "said", "status", "message"),
     [case[1:] for case in CASES],
