@@ -151,7 +151,7 @@ export class SensorView {
 }
 
 function showFacts(sensor) {
-  const { stream, endpoint, vm } = sensor;
+  const { stream, endpoint, vm, last_failure: failure } = sensor;
   const seen = stream?.last_reading_unix_ns ? clock(stream.last_reading_unix_ns / 1e6) : "–";
   const facts = [
     ["Site", sensor.site],
@@ -164,6 +164,7 @@ function showFacts(sensor) {
     ["Last reading", seen],
     ["Journalled to", stream ? `seq ${stream.committed_seq}` : "–"],
     ["Added", dateTime(sensor.created_at)],
+    ["Last failure", failure ? `${dateTime(failure.at)}: ${failure.reason}` : "–"],
   ];
   const made = facts.map(([name, text, fact]) => {
     const value = element("dd", fact ? { "data-fact": fact } : {}, text);

@@ -138,6 +138,7 @@ async def test_a_sensor_has_a_live_chart_for_each_metric(api: Api, page: Page) -
     assert seeded > 0
     await expect(chart).to_contain_text("42.5 %")
     await expect(page.locator("#sensor-facts")).to_contain_text("127.20.0.1:9000")
+    await expect(page.locator("#sensor-facts")).to_contain_text("the connection to its VM failed")
     await expect(page.locator("#sensor-status")).to_have_text("live")
     await page.get_by_role("link", name="Fleet").press("Enter")
     await expect(page.locator("#fleet")).to_be_visible()
