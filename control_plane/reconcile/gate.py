@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from control_plane.reconcile.admission import Admission, Checks, admit
 from control_plane.reconcile.preflight_memory import Name
 from control_plane.reconcile.standing import Refusal
-from control_plane.resources.model import Snapshot, short_type
+from control_plane.resources.model import Snapshot
 
 
 class Gate:
@@ -14,6 +16,10 @@ class Gate:
     def __init__(self, checks: Checks | None = None) -> None:
         self._checks = checks
         self._of_port: dict[int, tuple[Snapshot, Admission]] = {}  # what was wanted, what goes out
+
+    def keep(self, ports: Collection[int]) -> None:
+        """Forget all other ports."""
+        self._of_port = {port: each for port, each in self._of_port.items() if port in ports}
 
     def admitted(self, port: int, wanted: Snapshot) -> Snapshot | None:
         """Return what Envoys whose gateway is on `port` may run of `wanted`; None: nothing yet."""
@@ -47,10 +53,3 @@ class Gate:
             for (type_url, name), verdict in admission.held.items()
             if verdict.state == "refused"
         }
-
-    def problems(self) -> tuple[str, ...]:
-        """Return a sentence for each of them."""
-        return tuple(
-            f"{short_type(type_url)} {name} does not pass Envoy's own validation: {reason}"
-            for (type_url, name), reason in sorted(self.refused().items())
-        )

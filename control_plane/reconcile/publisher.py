@@ -69,6 +69,7 @@ class Publisher:
         self._snapshots = EnvoySnapshots(parts)
         self._due_hosts: set[str] = set()
         self._gate = gate
+        self._ports: set[int] = set()
         self._envoys: dict[str, Snapshot] = {}
         self._workers: dict[str, _Worker] = {}
 
@@ -78,6 +79,7 @@ class Publisher:
         with self._metrics.snapshot_seconds.labels(ENVOY_ROLE).time():
             if self._due_hosts:
                 self._change_hosts(plan)
+            self._keep_ports({envoy.gateway_port for envoy in envoys.values()})
             for node_id, envoy in envoys.items():
                 self._publish_envoy(node_id, envoy.gateway_port)
         with self._metrics.snapshot_seconds.labels(WORKER_ROLE).time():
@@ -108,6 +110,12 @@ class Publisher:
                 self._versions.forget(host)
             else:
                 self._versions.remember(host, versions[host_cluster(host)].version, placed)
+
+    def _keep_ports(self, ports: set[int]) -> None:
+        if ports != self._ports:
+            self._ports = ports
+            self._snapshots.keep(ports)
+            self._gate.keep(ports)
 
     def _publish_envoy(self, node_id: str, port: int) -> None:
         snapshot = self._gate.admitted(port, self._snapshots.of_port(port))

@@ -7,7 +7,7 @@ anew, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Protocol
 
 from control_plane.resources.model import InconsistentSnapshotError, Resource, Snapshot, new_snapshot
@@ -81,6 +81,10 @@ class EnvoySnapshots:
             self._host_of.update(dict.fromkeys(self._hosts.get(host, ()), host))
         self.shared = self.shared.with_changes(put, removed)
         self._of_port = {port: each.with_changes(put, removed) for port, each in self._of_port.items()}
+
+    def keep(self, ports: Collection[int]) -> None:
+        """Forget what is run on any other port."""
+        self._of_port = {port: each for port, each in self._of_port.items() if port in ports}
 
     def of_port(self, gateway_port: int) -> Snapshot:
         """Return what an Envoy should run whose gateway is on this port."""
