@@ -197,3 +197,23 @@ async def test_a_client_that_comes_back_with_nothing_has_another_chance(plane: P
     await client.takes("cds", {"a": "2", "b": "bad"})
     await client.expect_silence()
     assert not plane.of("cds").rejected
+
+
+@pytest.mark.xfail(strict=False, reason="in SotW, where nothing must be sent, the refusal stays")
+@pytest.mark.parametrize("back", [{"a": "1"}, {"a": "1", "b": "1"}], ids=["new", "changed"])
+async def test_going_back_to_what_the_client_runs_ends_a_refusal(
+    plane: Plane, variant: str, back: dict[str, str]
+) -> None:
+    """What was refused is not in the snapshot any more: the client runs all of it."""
+    plane.publish(cds=back)
+    client = plane.client(variant)
+    await client.subscribe("cds")
+    await client.takes("cds", back)
+    plane.publish(cds={"a": "1", "b": "bad"})
+    await client.nack(await client.next(), REFUSED)
+    await client.drain()
+    revision = plane.publish(cds=back)
+    await client.drain()
+    assert client.have["cds"] == back
+    assert not plane.of("cds").rejected
+    await plane.acked(revision, "cds")
