@@ -55,8 +55,8 @@ def failure_view(failure: Failure) -> FailureView:
 
 
 def _standing(node: KnownNode, type_url: str, name: str) -> Standing:
-    status, wanted = node.status.types.get(type_url), node.wanted(type_url).get(name)
-    return standing(status, type_url, name, wanted, node.held.get((type_url, name)))
+    status, held = node.status.types.get(type_url), node.held.get((type_url, name))
+    return standing(status, type_url, name, node.snapshot, held)
 
 
 def _is_told(each: Standing) -> bool:

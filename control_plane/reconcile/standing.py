@@ -73,14 +73,14 @@ def standings(
     wanted = _NONE if snapshot is None else snapshot.of(type_url)
     names = {*wanted, *status.sent, *status.acked, *status.rejected}
     for name in sorted(names.union(name for kind, name in held if kind == type_url)):
-        yield standing(status, type_url, name, wanted.get(name), held.get((type_url, name)))
+        yield standing(status, type_url, name, snapshot, held.get((type_url, name)))
 
 
 def standing(
     status: TypeStatus | None,
     type_url: str,
     name: str,
-    wanted: Resource | None,
+    snapshot: Snapshot | None,
     held: Refusal | None = None,
 ) -> Standing:
     """Return where a node stands with one resource.
@@ -89,9 +89,11 @@ def standing(
         status: Where it stands with the type; None if it never asked for it.
         type_url: The type.
         name: The resource's name.
-        wanted: What was published; None if nothing was.
+        snapshot: What was published for the node; None if nothing was yet. Then everything is
+            pending: what it should run is not known, so nothing is to be removed either.
         held: Why a newer version was not published.
     """
+    wanted = None if snapshot is None else snapshot.of(type_url).get(name)
     version = None if wanted is None else wanted.version
     if status is None:
         return _settled(Standing(type_url, name, version, None, None, None, None, "pending"), held)
@@ -106,7 +108,7 @@ def standing(
         acked=acked,
         refusal=refusal,
         since_unix_ns=status.since.get(name),
-        state=_state(version, sent, acked, refusal),
+        state="pending" if snapshot is None else _state(version, sent, acked, refusal),
     )
     return _settled(known, held)
 

@@ -107,16 +107,26 @@ CASES: list[tuple[str, dict[str, Any], str | None, ResourceState]] = [
 )
 def test_the_state_of_a_resource(known: dict[str, Any], wanted: str | None, state: ResourceState) -> None:
     """One word for each combination of wanted, sent, run and refused."""
-    resource = None if wanted is None else Resource("a", CLUSTER_TYPE, wanted, b"")
-    found = standing(status(**known), CLUSTER_TYPE, "a", resource)
+    published = snapshot(Cluster={} if wanted is None else {"a": wanted})
+    found = standing(status(**known), CLUSTER_TYPE, "a", published)
     assert (found.state, found.wanted, found.since_unix_ns or SINCE_NS) == (state, wanted, SINCE_NS)
     assert found.sent == (known["sent"].get("a", "").strip("?") or None)
 
 
 def test_what_was_never_asked_for_is_pending() -> None:
     """Nothing is known of it, not even since when."""
-    found = standing(None, CLUSTER_TYPE, "a", Resource("a", CLUSTER_TYPE, "1", b""))
+    found = standing(None, CLUSTER_TYPE, "a", snapshot(Cluster={"a": "1"}))
     assert (found.state, found.sent, found.since_unix_ns) == ("pending", None, None)
+
+
+def test_a_node_that_waits_for_its_first_snapshot_removes_nothing() -> None:
+    """A control plane that has just begun knows what runs before what should."""
+    found = standing(status({"a": "1"}, {"a": "1"}), CLUSTER_TYPE, "a", None)
+    assert (found.state, found.wanted, found.acked) == ("pending", None, "1")
+    assert (
+        node_view(node({CLUSTER_TYPE: status({"a": "1"}, {"a": "1"})}, None)).types["Cluster"].state
+        == "warming"
+    )
 
 
 def test_what_the_preflight_check_keeps_back_is_rejected() -> None:
