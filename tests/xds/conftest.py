@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.fixture(params=["delta"])
+@pytest.fixture(params=["delta", "sotw"])
 def variant(request: pytest.FixtureRequest) -> str:
     """Each variant of the protocol."""
     return str(request.param)

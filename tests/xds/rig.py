@@ -20,6 +20,7 @@ from control_plane.xds.session import TypeStatus
 from envoy_bootstrap.admin import AdminClient
 from tests.xds.support import (
     NODE,
+    TIMEOUT_S,
     EchoProcessor,
     RealEnvoy,
     Vm,
@@ -69,12 +70,13 @@ class ControlPlane:
         self.cache.publish(NODE, snapshot, self.revision)
         return self.revision
 
-    async def acked(self, revision: int, *types: str) -> None:
+    async def acked(self, revision: int, *types: str, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until Envoy acknowledged `revision` of each type; of all of them if none is named."""
         await wait_cache(
             self.cache,
             f"revision {revision} of {types} acknowledged",
             lambda: all(self.cache.acked_revision(NODE, each) >= revision for each in types or ENVOY_TYPES),
+            timeout_s,
         )
 
     async def refused(self, type_url: str, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from wire.names import ENVOY_ROLE, GATEWAY_LISTENER, STREAM_PATH
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
+API_TYPES = {"delta": "DELTA_GRPC", "sotw": "GRPC"}
 NODE = NodeKey(ENVOY_ROLE, "envoy-1")
 
 
@@ -169,7 +171,9 @@ class RealEnvoy:
         )
         file, address = self.folder / "bootstrap.json", self.folder / "admin"
         address.unlink(missing_ok=True)
-        file.write_text(build_bootstrap(config))
+        bootstrap = json.loads(build_bootstrap(config))
+        bootstrap["dynamic_resources"]["ads_config"]["api_type"] = API_TYPES[self.variant]
+        file.write_text(json.dumps(bootstrap))
         command = envoy_command(file, admin_address_path=address, log_level="warning")
         with (self.folder / "envoy.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
