@@ -38,14 +38,19 @@ from prometheus_client import CollectorRegistry
 
 from control_plane.observe.client_status_service import MAX_STREAMS, SERVICE, ClientStatusService
 from control_plane.observe.node_matchers import MAX_MATCHERS, MatcherError, check_matchers, matches
+from control_plane.reconcile.node_views import KnownNode, node_detail
+from control_plane.resources.endpoints import load_assignment_resource
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.node import NodeKey
 from control_plane.xds.server import AdsServer
+from control_plane.xds.session import TypeStatus
 from tests.conformance.plane import NODE_ID, Plane
 from tests.conformance.resources import TYPES
 from tests.control_plane.observing import refusing, watched
+from tests.support.resources import cluster
+from tests.xds.support import NODE, wait_cache
 from wire.gen.gaugeway.envoy.v1 import client_status_pb2 as pb
-from wire.names import ENVOY_ROLE, WORKER_ROLE
+from wire.names import CLUSTER_TYPE, ENVOY_ROLE, WORKER_ROLE
 
 SYNCED, NOT_SENT, STALE, ERROR = (
     ConfigStatus.SYNCED,
@@ -243,6 +248,44 @@ async def test_a_real_envoy_is_shown(tmp_path: Path) -> None:
     packed = by_name["host.lab"].xds_config
     assert packed is not None
     assert Cluster.parse(packed.value).name == "host.lab"
+
+
+async def test_what_a_real_envoy_refuses_is_said_in_its_words(tmp_path: Path) -> None:
+    """ERROR and NACKED, with the refused content and Envoy's text; the API agrees. The rest is live."""
+    async with watched(tmp_path) as seen:
+        await seen.run({"press-1": refusing()})
+        cache, bad = seen.observer.cache, cluster("host.bad", timeout_s=0)
+        good = cache.published(NODE)
+        assert good is not None
+        wanted = good.with_changes([bad, load_assignment_resource("bad", {})])
+        cache.publish(NODE, wanted, 2)
+
+        def refused() -> TypeStatus | None:
+            node = cache.node(NODE)
+            of_clusters = None if node is None else node.types[CLUSTER_TYPE]
+            return of_clusters if of_clusters is not None and "host.bad" in of_clusters.rejected else None
+
+        await wait_cache(cache, "Envoy refuses the cluster", lambda: refused() is not None)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{seen.observer.port}") as channel:
+            said = {
+                (each.type_url, each.name): each
+                for each in (await Asking(channel).fetch())[0].generic_xds_configs
+            }
+        node = cache.node(NODE)
+        assert node is not None
+        shown = {(each.type, each.name): each for each in node_detail(KnownNode(node, wanted)).resources}
+    of_bad = said[CLUSTER_TYPE, "host.bad"]
+    assert (of_bad.config_status, of_bad.client_status, of_bad.version_info) == (ERROR, NACKED, "")
+    assert of_bad.error_state is not None
+    assert "ConnectTimeout" in of_bad.error_state.details
+    assert of_bad.error_state.failed_configuration is not None
+    assert Cluster.parse(of_bad.error_state.failed_configuration.value).name == "host.bad"
+    of_good = said[CLUSTER_TYPE, "host.lab"]
+    assert (of_good.config_status, of_good.client_status) == (SYNCED, ACKED)
+    rejected = shown["Cluster", "host.bad"].rejected
+    assert rejected is not None
+    assert (rejected.version, rejected.error) == (bad.version, of_bad.error_state.details)
+    assert shown["Cluster", "host.lab"].state == "live"
 
 
 # --- which nodes are meant --------------------------------------------------------------------
