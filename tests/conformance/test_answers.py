@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from control_plane.xds.node import NodeKey
 from control_plane.xds.rejection import Rejection
 from tests.conformance.plane import Plane
@@ -100,6 +102,27 @@ async def test_names_count_even_with_a_stale_nonce(plane: Plane, variant: str) -
         await client.takes("eds", {"b": "1"})
     plane.publish(eds={"a": "2", "b": "1", "c": "2"})
     await client.expect_silence()
+
+
+@pytest.mark.parametrize("error", [None, "a: no such thing"])
+async def test_an_answer_may_ask_for_more(plane: Plane, variant: str, error: str | None) -> None:
+    """Envoy accepts or refuses, and says whatever else it wants, in one request."""
+    plane.publish(eds={"a": "1", "b": "1"})
+    client = plane.client(variant)
+    await client.subscribe("eds", "a")
+    answer = await client.expect("eds", {"a": "1"})
+    fields: dict[str, Any] = {"response_nonce": answer.nonce}
+    if error is not None:
+        fields["error_detail"] = discovery_pb2.Status(message=error)
+    elif variant == "sotw":
+        fields["version_info"] = answer.version
+    client.asked["eds"] = ["a", "b"]
+    more = client.first("b") if variant == "delta" else client.names("eds")
+    await client.say("eds", **fields, **more)
+    await client.takes("eds", {"b": "1"})
+    await client.expect_silence()
+    assert plane.of("eds").acked == ({"b": "1"} if error else {"a": "1", "b": "1"})
+    assert plane.of("eds").rejected.keys() == ({"a"} if error else set())
 
 
 async def test_a_sotw_version_is_its_content(plane: Plane) -> None:

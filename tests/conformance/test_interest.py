@@ -93,7 +93,7 @@ async def test_naming_nothing_after_a_name_is_no_wildcard(plane: Plane, variant:
     await client.expect_silence()
 
 
-@pytest.mark.parametrize("alias", ["eds", "rds"])
+@pytest.mark.parametrize("alias", ["eds", "rds", "sds"])
 async def test_naming_nothing_is_nothing_where_there_is_no_wildcard(
     plane: Plane, variant: str, alias: str
 ) -> None:
@@ -153,6 +153,28 @@ async def test_asking_again_in_delta_sends_again(plane: Plane) -> None:
     for _ in range(2):
         await client.subscribe("eds", "gone")
         await client.takes("eds", {}, removed=["gone"])
+    await client.expect_silence()
+
+
+async def test_asking_for_everything_again_in_delta_sends_everything_again(plane: Plane) -> None:
+    """Subscribing to `*` is subscribing to what is subscribed, too."""
+    plane.publish(cds={"a": "1", "b": "1"})
+    client = plane.client("delta")
+    for _ in range(2):
+        await client.subscribe("cds", "*")
+        await client.takes("cds", {"a": "1", "b": "1"})
+    await client.expect_silence()
+
+
+@pytest.mark.parametrize("alias", ["eds", "rds", "sds"])
+async def test_an_explicit_wildcard_holds_for_any_type(plane: Plane, variant: str, alias: str) -> None:
+    """Types that are asked for by name can be asked for whole; of a change only what changed comes."""
+    plane.publish(**{alias: {"a": "1", "b": "1"}})
+    client = plane.client(variant)
+    await client.subscribe(alias, "*")
+    await client.takes(alias, {"a": "1", "b": "1"})
+    plane.publish(**{alias: {"a": "1", "b": "2", "c": "1"}})
+    await client.takes(alias, {"b": "2", "c": "1"})
     await client.expect_silence()
 
 

@@ -150,6 +150,20 @@ async def test_a_client_that_does_not_answer_gets_the_newest_state_when_it_does(
     assert client.have["cds"] == {"a": "100"}
 
 
+@pytest.mark.parametrize("alias", ["cds", "eds"])
+async def test_much_goes_in_pieces_that_a_client_can_take(plane: Plane, variant: str, alias: str) -> None:
+    """Responses stay below gRPC's default limit of 4 MB, but where SotW must say all there is at once."""
+    names = [f"{number:03}-{'x' * 8000}" for number in range(400)]
+    revision = plane.publish(**{alias: dict.fromkeys(names, "1")})
+    client = plane.client(variant)
+    await client.subscribe(alias, *([] if alias == "cds" else names))
+    heard = await client.drain()
+    assert (len(heard) == 1) == (variant == "sotw" and alias == "cds")
+    assert client.have[alias] == dict.fromkeys(names, "1")
+    assert sum(len(answer.put) for answer in heard) == len(names)
+    await plane.acked(revision, alias)
+
+
 async def test_a_stuck_client_delays_nobody(plane: Plane, variant: str) -> None:
     """One that reads nothing at all costs the others nothing: they have each change at once."""
     stuck = plane.client(variant, node_id="stuck", options=SMALL_WINDOW)

@@ -133,6 +133,28 @@ async def test_what_a_refused_response_brought_is_remembered(plane: Plane, varia
     assert client.have["cds"] == plane.of("cds").acked == FLEET["cds"]
 
 
+async def test_a_statement_of_what_is_not_asked_for_is_ignored(plane: Plane) -> None:
+    """Delta: versions count only for what is wanted; the rest is neither sent nor said to be gone."""
+    plane.publish(**FLEET)
+    client = plane.client("delta")
+    client.have["eds"] = {"a": "1", "b": "0", "unheard-of": "1"}
+    client.asked["eds"] = ["a"]
+    await client.restate("eds")
+    await client.expect_silence()
+    assert plane.of("eds").acked == {"a": "1"}
+
+
+async def test_a_client_that_changes_its_variant_gets_everything(plane: Plane, variant: str) -> None:
+    """Reconfigured from one to the other, it states nothing that the other would understand."""
+    await (await running(plane, variant)).close()
+    await plane.disconnected()
+    other = plane.client("sotw" if variant == "delta" else "delta")
+    for alias, names in (("cds", []), ("eds", ["a", "b"]), ("lds", []), ("rds", ["r"])):
+        await other.subscribe(alias, *names)
+        await other.takes(alias, FLEET[alias])
+    await other.expect_silence()
+
+
 async def test_a_second_stream_replaces_the_first(plane: Plane, variant: str) -> None:
     """One of an old connection must not go on beside it; the old one is told why it ends."""
     first = await running(plane, variant)

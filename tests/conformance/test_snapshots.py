@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from control_plane.resources.envoy import envoy_snapshot
-from control_plane.resources.model import InconsistentSnapshotError
+from control_plane.resources.model import InconsistentSnapshotError, new_snapshot
 from hyperv.model import Endpoint
 from tests.conformance.plane import KEY, Plane
 from tests.conformance.resources import TYPES, resource, snapshot
@@ -50,6 +50,13 @@ async def test_revisions_do_not_go_back(plane: Plane, variant: str) -> None:
     with pytest.raises(ValueError, match=r"revision 5 .* is below 6"):
         plane.cache.publish(KEY, snapshot({"cds": {"a": "0"}}), 5)
     await client.expect_silence()
+
+
+def test_a_name_occurs_once() -> None:
+    """Envoy refuses a response that says a name twice: such a snapshot is not made."""
+    twice = [resource("cds", "a", "1"), resource("cds", "a", "2"), resource("eds", "a", "1")]
+    with pytest.raises(InconsistentSnapshotError, match="Cluster a occurs twice"):
+        new_snapshot(twice, TYPES.values())
 
 
 def test_a_sensor_is_in_one_place() -> None:
