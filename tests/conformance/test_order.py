@@ -163,13 +163,10 @@ async def test_a_cluster_that_goes_before_it_is_warm_holds_up_nothing(plane: Pla
     await client.subscribe("eds", "b")
     answer = await client.next()
     assert answer.alias in {"eds", "cds"}
-    if answer.alias == "eds":
-        assert "b" in answer.put or "b" in answer.removed
-        await client.ack(answer)
+    assert answer.alias == "cds" or "b" in answer.put or "b" in answer.removed
+    if variant == "delta" or answer.alias == "eds":
         await client.ack(clusters)
-    else:
-        assert answer.put == {"a": "1"}
-        await client.ack(answer)
+    await client.ack(answer)
     await client.drain()
     await client.unsubscribe("eds", "b")
     await client.drain()
