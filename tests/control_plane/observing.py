@@ -165,7 +165,7 @@ async def resetting(first: bytes = b"", after_s: float = 0.0) -> AsyncIterator[E
         serving.add(asyncio.current_task())
         sock: Any = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(first)
             await writer.drain()
@@ -179,6 +179,7 @@ async def resetting(first: bytes = b"", after_s: float = 0.0) -> AsyncIterator[E
         for task in list(serving):
             assert task is not None
             task.cancel()
+            await asyncio.wait({task})
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n"
