@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from wire.ids import InvalidIdError, check_dns_label
 
@@ -52,7 +52,10 @@ class ControlPlaneConfig(_Value):
             Envoy, may be given shards that others hold, one at a time.
         preflight: Have this machine's Envoy (envoy_bootstrap.binary) check changed clusters, listeners
             and routes before any node is given them.
-        advertise: What /v1/status shows under `urls`.
+        replica: Name of this control plane among several over the same NATS, of which one leads, a
+            DNS label; None: there is one. Replicas have equal `shards` and `hosts`.
+        advertise: What /v1/status shows under `urls`. Of a replica, `api_url` and `xds_address` are
+            what it tells of itself to those who look for the leader; by default where it listens.
     """
 
     nats_url: Annotated[str, Field(min_length=1)]
@@ -67,6 +70,7 @@ class ControlPlaneConfig(_Value):
     worker_grace_s: Annotated[float, Field(gt=0)] = 10.0
     rebalance_after_s: Annotated[float, Field(gt=0)] = 30.0
     preflight: bool = True
+    replica: str | None = None
     advertise: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("hosts")
@@ -77,3 +81,19 @@ class ControlPlaneConfig(_Value):
         if twice:
             raise ValueError(f"each host must have an id of its own; twice: {', '.join(twice)}")
         return hosts
+
+    @field_validator("replica")
+    @classmethod
+    def _replica(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else check_dns_label("replica", value)
+        except InvalidIdError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _ports_of_a_replica(self) -> Self:
+        if self.replica is not None and self.xds_port == 0:
+            raise ValueError(
+                "xds_port of a replica must not be 0: Envoys must know it before this replica listens"
+            )
+        return self

@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from control_plane.api.answers import json_answer, text_answer
 from control_plane.api.models import Alive, Ready
 from control_plane.api.ports import Info
-from control_plane.api.problems import NOT_FOUND, NOT_READY, PROBLEMS, ProblemError
+from control_plane.api.problems import NOT_FOUND, NOT_READY, PROBLEMS, STANDBY, ProblemError
 from control_plane.api.routes import Parameter, Reply, Route
 
 TAG: Final = "operations"
@@ -50,7 +50,7 @@ class Operations:
                 "Does the control plane serve?",
                 TAG,
                 (Reply(200, "It does.", Ready),),
-                problems=(NOT_READY,),
+                problems=(NOT_READY, STANDBY),
                 open=True,
             ),
             Route(

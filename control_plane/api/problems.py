@@ -116,6 +116,13 @@ TOO_MANY_STREAMS: Final = ProblemType(
 NOT_READY: Final = ProblemType(
     "not-ready", 503, "Not ready", "The control plane runs, but `detail` names what it still waits for."
 )
+STANDBY: Final = ProblemType(
+    "standby",
+    503,
+    "This control plane stands by",
+    "Of several control planes one leads and answers; the others wait to take its place. "
+    "`detail` names the leader.",
+)
 
 PROBLEMS: Final[Mapping[str, ProblemType]] = {
     kind.slug: kind for kind in list(globals().values()) if isinstance(kind, ProblemType)

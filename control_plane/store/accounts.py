@@ -36,17 +36,19 @@ class SqlAccounts:
         self._engine = engine
         self._now = now
 
-    async def ensure_operator(self, token_file: Path) -> None:
-        """Have the token in `token_file` be the operator's.
+    async def ensure_operator(self, token_file: Path, *, shared: bool = False) -> None:
+        """Have the token in `token_file` be the operator's; older ones end.
 
         A file that is missing, or holds what was never issued here, gets a new
-        token, and the operator's older ones end: only their hashes are known.
+        token: only the hashes of older ones are known. If the file is `shared`
+        with other control planes, the token in it is taken.
         """
         token = await asyncio.to_thread(read_token, token_file)
         if token is not None and await self.authenticate(token) is not None:
             return
-        token = new_token()
-        await asyncio.to_thread(write_token, token_file, token)
+        if token is None or not shared:
+            token = new_token()
+            await asyncio.to_thread(write_token, token_file, token)
         async with self._engine.begin() as connection:
             await connection.execute(delete(TOKENS).where(TOKENS.c.name == OPERATOR))
             row = {"name": OPERATOR, "sha256": token_hash(token), "created_unix_ns": self._now()}

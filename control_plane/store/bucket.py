@@ -53,12 +53,20 @@ class Bucket:
         connection: To NATS.
         name: The bucket's name.
         changed: Called with the keys whose value changed, whoever changed it.
+        may_write: Whether this process may write, asked before each write.
     """
 
-    def __init__(self, connection: Connection, name: str, changed: Callable[[set[str]], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        changed: Callable[[set[str]], None],
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._connection = connection
         self._name = name
         self._changed = changed
+        self._may_write = may_write
         self._mirror = Mirror()
         self._kv: KeyValue | None = None
         self._loaded = asyncio.Event()
@@ -80,42 +88,37 @@ class Bucket:
     # --- writing ----------------------------------------------------------------------------
     async def create(self, key: str, value: bytes) -> int:
         """Write a key that is not there. Raises ConflictError, StoreUnavailableError."""
-        kv = await self._bucket()
-        revision: int = await self._write(key, kv.create(key, value))
+        kv = await self._writable()
+        revision: int = await settled(self._name, key, kv.create(key, value))
         self._changed(self._mirror.wrote(key, value, revision))
         return revision
 
     async def update(self, key: str, value: bytes, last: int) -> int:
         """Replace revision `last` of a key. Raises ConflictError, StoreUnavailableError."""
-        kv = await self._bucket()
-        revision: int = await self._write(key, kv.update(key, value, last=last))
+        kv = await self._writable()
+        revision: int = await settled(self._name, key, kv.update(key, value, last=last))
         self._changed(self._mirror.wrote(key, value, revision))
         return revision
 
     async def put(self, key: str, value: bytes) -> int:
-        """Write a key whatever it was. Raises StoreUnavailableError."""
-        kv = await self._bucket()
-        revision: int = await self._write(key, kv.put(key, value))
-        self._changed(self._mirror.wrote(key, value, revision))
-        return revision
+        """Replace what is known of a key, also that it is not there.
+
+        Raises ConflictError, StoreUnavailableError.
+        """
+        known = self.get(key)
+        return await (self.create(key, value) if known is None else self.update(key, value, known.revision))
 
     async def delete(self, key: str, last: int) -> None:
         """Delete revision `last` of a key. Raises ConflictError, StoreUnavailableError."""
-        kv = await self._bucket()
-        await self._write(key, kv.delete(key, last=last))
+        kv = await self._writable()
+        await settled(self._name, key, kv.delete(key, last=last))
         self._changed(self._mirror.wrote(key, None, last + 1))
 
-    async def _write(self, key: str, writing: Awaitable[T]) -> T:
-        try:
-            return await writing
-        except nats.js.errors.KeyWrongLastSequenceError as error:
-            raise ConflictError(self._name, key) from error
-        except nats.js.errors.APIError as error:
-            if error.err_code in {10071, 10164}:  # wrong last sequence, of a deletion
-                raise ConflictError(self._name, key) from error
-            raise StoreUnavailableError(sentence(error)) from error
-        except _AWAY as error:
-            raise StoreUnavailableError(sentence(error)) from error
+    async def _writable(self) -> KeyValue:
+        kv = await self._bucket()
+        if not self._may_write():
+            raise StoreUnavailableError("this control plane does not lead; another one may")
+        return kv
 
     async def _bucket(self) -> KeyValue:
         if self._kv is None:
@@ -242,6 +245,20 @@ class _Feed:
         self._loading = False
         self.seen = max(self.seen, self._target)
         self._on_loaded(self._mirror.end_load())
+
+
+async def settled(bucket: str, key: str, writing: Awaitable[T]) -> T:
+    """Return a write's result. Raises ConflictError, StoreUnavailableError."""
+    try:
+        return await writing
+    except nats.js.errors.KeyWrongLastSequenceError as error:
+        raise ConflictError(bucket, key) from error
+    except nats.js.errors.APIError as error:
+        if error.err_code in {10071, 10164}:  # wrong last sequence, of a deletion
+            raise ConflictError(bucket, key) from error
+        raise StoreUnavailableError(sentence(error)) from error
+    except _AWAY as error:
+        raise StoreUnavailableError(sentence(error)) from error
 
 
 async def _open(js: JetStreamContext, name: str) -> KeyValue:

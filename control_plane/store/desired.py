@@ -25,10 +25,13 @@ from control_plane.store.connection import Connection
 from control_plane.store.mirror import Entry
 from control_plane.store.records import (
     ENDPOINT_PREFIX,
+    LEADER_KEY,
     LEASE_PREFIX,
     POLICY_KEY,
     SHARDS_KEY,
+    UNKNOWN_LEADER,
     HostRecord,
+    LeaderRecord,
     Lease,
     LeaseRecord,
     PolicyRecord,
@@ -63,7 +66,12 @@ class ShardsChangedError(RuntimeError):
 
 
 class DesiredState:
-    """What should be. Reads are from memory; `changed` is called after every change of any of it.
+    """What should be. Reads are from memory.
+
+    Args:
+        connection: To NATS.
+        changed: Called after every change of any of it, but for `leader`.
+        may_write: Whether this control plane may write, asked before each write.
 
     Attributes:
         sensors: By id.
@@ -72,20 +80,33 @@ class DesiredState:
             before any worker is told of the sensor, and goes with the sensor.
         leases: By shard.
         policy: How windows are made.
+        leader: Which replica leads, and the revision that says so; None: none.
     """
 
-    def __init__(self, connection: Connection, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        changed: Callable[[], None],
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.sensors: dict[str, Sensor] = {}
         self.hosts: dict[str, HostRecord] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.leases: dict[int, Lease] = {}
         self.policy = WindowPolicy()
+        self.leader: tuple[int, LeaderRecord] | None = None
         self._on_change = changed
+        self._may_write = may_write
+        self._on_leader: list[Callable[[], None]] = []
         self._changed_sensors: set[str] = set()
         self._changed_leases: set[int] = set()
-        self._sensors = Bucket(connection, SENSORS_BUCKET, self._sensors_changed)
-        self._hosts = Bucket(connection, HOSTS_BUCKET, self._hosts_changed)
-        self._settings = Bucket(connection, SETTINGS_BUCKET, self._settings_changed)
+        self._sensors = Bucket(connection, SENSORS_BUCKET, self._sensors_changed, may_write)
+        self._hosts = Bucket(connection, HOSTS_BUCKET, self._hosts_changed, may_write)
+        self._settings = Bucket(connection, SETTINGS_BUCKET, self._settings_changed, may_write)
+
+    def on_leader(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called each time that the leader's key changed."""
+        self._on_leader.append(listener)
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[list[asyncio.Task[None]]]:
@@ -101,29 +122,34 @@ class DesiredState:
         finally:
             await end(tasks)
 
+    def check_shards(self, shards: int) -> None:
+        """Raise ShardsChangedError if the installation has another number of shards than `shards`."""
+        entry = self._settings.get(SHARDS_KEY)
+        installed = shards if entry is None else int(_value(entry))
+        if installed != shards:
+            raise ShardsChangedError(installed, shards)
+
     async def install(self, shards: int, hosts: Iterable[HostConfig]) -> None:
-        """Write what the configuration says, as long as that takes. Raises ShardsChangedError."""
+        """Write what the configuration says, as long as that takes.
+
+        Raises ShardsChangedError, and StoreUnavailableError if this control plane may write no more.
+        """
         while True:
             try:
-                await self._check_shards(shards)
+                if self._settings.get(SHARDS_KEY) is None:
+                    await self._settings.create(SHARDS_KEY, str(shards).encode())
+                self.check_shards(shards)
                 for host in hosts:
                     record = HostRecord(kind=host.kind, url=host.url)
                     if self.hosts.get(host.id) != record:
                         await self._hosts.put(host.id, record.encode())
-            except StoreUnavailableError as error:
-                log.warning("store_awaited", reason=error.reason)
+            except (ConflictError, StoreUnavailableError) as error:
+                if not self._may_write():
+                    raise
+                log.warning("store_awaited", reason=str(error))
                 await asyncio.sleep(_START_RETRY_S)
             else:
                 return
-
-    async def _check_shards(self, shards: int) -> None:
-        with contextlib.suppress(ConflictError):
-            if self._settings.get(SHARDS_KEY) is None:
-                await self._settings.create(SHARDS_KEY, str(shards).encode())
-        entry = self._settings.get(SHARDS_KEY)
-        installed = None if entry is None else int(_value(entry))
-        if installed is not None and installed != shards:
-            raise ShardsChangedError(installed, shards)
 
     # --- sensors ----------------------------------------------------------------------------
     async def add_sensor(self, spec: SensorSpec, now_unix_ns: int) -> Sensor:
@@ -172,7 +198,7 @@ class DesiredState:
 
     # --- settings ---------------------------------------------------------------------------
     async def put_endpoint(self, sensor_id: str, endpoint: Endpoint) -> None:
-        """Note where a sensor's VM serves. Raises StoreUnavailableError."""
+        """Note where a sensor's VM serves. Raises ConflictError, StoreUnavailableError."""
         await self._settings.put(ENDPOINT_PREFIX + sensor_id, endpoint.model_dump_json().encode())
 
     async def claim_lease(self, shard: int, owner: str, generation: int, last: int) -> None:
@@ -225,7 +251,17 @@ class DesiredState:
             elif key == POLICY_KEY:
                 record = None if entry is None else _read(PolicyRecord, key, entry)
                 self.policy = WindowPolicy() if record is None else record.policy()
-        self._on_change()
+            elif key == LEADER_KEY:
+                self._leader_changed(entry)
+        if keys - {LEADER_KEY}:
+            self._on_change()
+
+    def _leader_changed(self, entry: Entry | None) -> None:
+        self.leader = None
+        if entry is not None:
+            self.leader = entry.revision, _read(LeaderRecord, LEADER_KEY, entry) or UNKNOWN_LEADER
+        for listener in self._on_leader:
+            listener()
 
     def _lease_changed(self, key: str, entry: Entry | None) -> None:
         shard = key.removeprefix(LEASE_PREFIX)

@@ -15,6 +15,7 @@ SHARDS_KEY: Final = "shards"
 POLICY_KEY: Final = "policy"
 LEASE_PREFIX: Final = "lease."
 ENDPOINT_PREFIX: Final = "endpoint."
+LEADER_KEY: Final = "leader"
 
 
 class RecordFormatError(ValueError):
@@ -76,6 +77,18 @@ class Lease:
     owner: str
     generation: int
     revision: int
+
+
+class LeaderRecord(Record):
+    """Which replica of the control plane leads. `instance` is its process, `replica` its name for people."""
+
+    replica: str
+    instance: str
+    api_url: str
+    xds_address: str
+
+
+UNKNOWN_LEADER: Final = LeaderRecord(replica="unknown", instance="", api_url="", xds_address="")
 
 
 class WindowSizeRecord(Record):
