@@ -32,22 +32,34 @@ class Containment:
         suspects: Of refusals that named nothing: each is to be tried in a response of its own.
         partial: Taken from a response that was refused for others.
         restore: Whose last accepted version is to be sent again.
+        unsure: Of which the client may run what it refused, until it is sent something else.
         kept: By name, the accepted resource where it is not the newest one.
+        shelved: Refused, of names that are not wanted now: it is known when they are wanted again.
     """
 
     rejected: dict[str, Rejection] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
     partial: set[str] = field(default_factory=set)
     restore: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
     kept: dict[str, Resource] = field(default_factory=dict)
+    shelved: dict[str, Rejection] = field(default_factory=dict)
 
     def inherit(self, past: Past, wants: Callable[[str], bool]) -> None:
-        """Go on with what was refused on streams before, as far as it is wanted."""
+        """Go on with what was refused on streams before."""
         for name, rejection in past.rejected.items():
             if wants(name):
                 self.rejected[name] = rejection
                 if name in past.kept:
                     self.kept[name] = past.kept[name]
+            else:
+                self.shelved[name] = rejection
+
+    def want(self, name: str, newest: Resource | None) -> None:
+        """Note that a name is wanted: what was refused of it before stays so, unless it has changed."""
+        rejection = self.shelved.pop(name, None)
+        if rejection is not None and rejection.version == version_of(newest):
+            self.rejected.setdefault(name, rejection)
 
     def believe(self, name: str, version: str) -> None:
         """Note that the client states to run a version, if it refused that one: it was late."""
@@ -97,15 +109,22 @@ class Containment:
         self.rejected[name] = rejection
         if mixture and name in self.kept:
             self.restore.add(name)
+            self.unsure.add(name)
+
+    def suspect(self, name: str) -> None:
+        """Note that a name was in a refusal that named nothing."""
+        self.suspects.add(name)
+        self.unsure.add(name)
 
     def forget(self, name: str) -> None:
-        """Drop what is known of a name."""
-        self.rejected.pop(name, None)
+        """Drop what is known of a name that is not wanted any more, but not what was refused of it."""
+        if name in self.rejected:
+            self.shelved[name] = self.rejected.pop(name)
         self.kept.pop(name, None)
-        self.settle(name)
+        self.settle(name, None)
         self.partial.discard(name)
+        self.unsure.discard(name)
 
-    def settle(self, name: str) -> None:
-        """Note that nothing is to be sent of a name."""
-        self.suspects.discard(name)
-        self.restore.discard(name)
+    def settle(self, name: str, newest: Resource | None) -> None:
+        """Note that nothing is to be sent of a name; if what it refused is past, that is forgotten."""
+        self.tell(name, newest)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from control_plane.xds.containment import ABSENT
 from control_plane.xds.fingerprint import Fingerprint
+
+UNSTATED: Final = "?"  # no version: the client may run something of that name
 
 
 class Ledger:
@@ -23,12 +27,18 @@ class Ledger:
         self.acked: dict[str, str] = {}
         self.since: dict[str, int] = {}
         self.news: set[str] = set()
+        self._doubtful: set[str] = set()  # of which the client may run what was never acknowledged
         self._print = Fingerprint() if prints else None
 
     @property
     def version(self) -> str:
         """The version of everything that was sent; empty where none is asked for."""
         return "" if self._print is None else str(self._print)
+
+    def doubt(self, name: str) -> None:
+        """Note that the client may run something of a name that it does not state."""
+        self.sent[name] = UNSTATED
+        self._doubtful.add(name)
 
     def believe(self, name: str, version: str, since: int) -> None:
         """Note that the client states to run a version."""
@@ -44,6 +54,7 @@ class Ledger:
 
     def accept(self, name: str, version: str, now: int, *, lifted: bool) -> None:
         """Note that the client runs a version; `lifted`: it had refused it before."""
+        self._doubtful.discard(name)
         before = self.acked.pop(name, ABSENT)
         if version != ABSENT:
             self.acked[name] = version
@@ -61,11 +72,14 @@ class Ledger:
     def revert(self, name: str, *, named: bool) -> None:
         """Go back to what the client had before what it was sent last."""
         self._set(name, self.acked.get(name, ABSENT), named=named)
+        if name in self._doubtful:
+            self.sent[name] = UNSTATED
 
     def forget(self, name: str) -> None:
         """Drop what is known of a name."""
         for known in (self.sent, self.acked, self.since):
             known.pop(name, None)
+        self._doubtful.discard(name)
         if self._print is not None:
             self._print.put(name, ABSENT)
         self.news.add(name)

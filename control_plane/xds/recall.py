@@ -6,16 +6,13 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#ack-and-nack-s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
 from control_plane.resources.model import Resource
 from control_plane.xds.containment import ABSENT, Containment, version_of
 from control_plane.xds.fingerprint import Fingerprint
 from control_plane.xds.flight import Flight
-from control_plane.xds.ledger import Ledger
+from control_plane.xds.ledger import UNSTATED, Ledger
 from control_plane.xds.past import Past
-
-UNSTATED: Final = "?"  # no version: the client may run something of that name
 
 
 def believe(
@@ -30,7 +27,7 @@ def believe(
     """Take what the client states to have for true, but for what it may run without stating it."""
     for name, version in past.unsettled.items():
         if wants(name) and (version == ABSENT or has.get(name) != version):
-            ledger.sent[name] = UNSTATED
+            ledger.doubt(name)
     for name, version in has.items():
         if wants(name) and name not in ledger.sent:
             ledger.believe(name, version, past.since_of(name, version) or now)
@@ -79,7 +76,7 @@ def remember(ledger: Ledger, flight: Flight, bad: Containment, accepted: str | N
     return Past(
         unsettled(ledger, flight, bad, late=late),
         frozenset(flight.puts()),
-        dict(bad.rejected),
+        {**bad.shelved, **bad.rejected},
         dict(bad.kept),
         ledger.acked,
         ledger.since,

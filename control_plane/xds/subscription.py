@@ -88,7 +88,6 @@ class Subscription:
         self._accepted = ""  # SotW: the version_info of the last response that was accepted
         self._unresolved = False  # SotW: the client stated that, and it was not looked into yet
         self._unknown = False  # SotW: it was looked into in vain: the client has what we do not know
-        self._blocked = False  # it refused everything without a name, and keeps what it has
         self._past = Past()
 
     @property
@@ -194,16 +193,13 @@ class Subscription:
                 self._resolve(resources, now)
             self._review()
             return
-        if self._blocked and changed:
-            self._blocked, self._owes_answer = False, True
-            self._bad.rejected.clear()
-            self._review()
         for name in changed:
             before, after = old.get(name), resources.get(name)
             if before is not None and self.ledger.acked.get(name) == before.version != version_of(after):
                 self._bad.kept[name] = before
             if not self.wants(name):
                 (self._unwanted.discard if after is None else self._unwanted.add)(name)
+                self._bad.shelved.pop(name, None)
             lives = self._beats is not None and before and after and before.ttl_s != after.ttl_s
             self._check(name, force=bool(lives))
 
@@ -237,10 +233,7 @@ class Subscription:
         told = self._chosen(removals, max_bytes)
         if not told and (self._due or not self._owes_answer):
             return None
-        acked = self.ledger.acked
-        changed = [
-            name for name, each in told.items() if each is not None and acked.get(name) != each.version
-        ]
+        changed = self._changed(told)
         self._note_sent(nonce, told, now)
         put = map(self._held, sorted(self.ledger.sent)) if self._full else told.values()
         removed = () if self._sotw else tuple(name for name, each in told.items() if each is None)
@@ -263,7 +256,7 @@ class Subscription:
         for name, resource in sent.told.items():
             self._accept(name, resource, now, partial=False)
         self._accepted = sent.version
-        if oldest and not self._bad.rejected:
+        if oldest and not self._bad.rejected and not self._unwanted:
             self.acked_revision = max(self.acked_revision, sent.revision)
         return Settled(self.type_url, nonce)
 
@@ -273,7 +266,10 @@ class Subscription:
         ledger = self.ledger
         if version is not None:
             return ledger.acked.get(name) == version
-        told = ledger.sent.get(name, ABSENT) == ABSENT and name not in self._bad.rejected
+        if self._unresolved or self._unknown or (self._sotw and not self._full and self.wants(name)):
+            return False  # it may have what it was never told to drop
+        refused = name in self._bad.rejected or name in self._bad.suspects
+        told = ledger.sent.get(name, ABSENT) == ABSENT and not refused
         return told and name not in ledger.acked and not self.flight.says(name)
 
     def past(self, older: Past | None) -> Past:
@@ -317,12 +313,15 @@ class Subscription:
             self._forced.add(name)
         if self._resources is None:
             return
-        if self.wants(name) and self._is_due(name, self._newest(name)):
+        newest, wanted = self._newest(name), self.wants(name)
+        if wanted and self._bad.shelved:
+            self._bad.want(name, newest)
+        if wanted and self._is_due(name, newest):
             self._due.add(name)
         else:
             self._due.discard(name)
             self._forced.discard(name)
-            self._bad.settle(name)
+            self._bad.settle(name, newest)
 
     def _is_due(self, name: str, newest: Resource | None) -> bool:
         if self._bad.holds(name, newest):
@@ -339,16 +338,34 @@ class Subscription:
         """Return what is due and may be said now: one suspect, if there are any, else all of it."""
         trial = min(self._bad.suspects & self._due, default=None)
         told: dict[str, Resource | None] = {}
+        later: list[str] = []
         size = 0
         for name in sorted(self._due) if trial is None else (trial,):
             resource = self._bad.target(name, self._newest(name))
             if resource is None and not removals and self.ledger.sent.get(name, ABSENT) != ABSENT:
-                continue  # make before break
+                later.append(name)  # make before break
+                continue
             told[name] = resource
             size += 0 if resource is None else len(resource.body)
             if size >= max_bytes and not self._full:
                 break
+        if self._full and told and trial is None:  # what we do not have cannot be repeated until then
+            told.update((name, None) for name in later if self._held(name) is None)
         return told
+
+    def _changed(self, told: Mapping[str, Resource | None]) -> list[str]:
+        """Return which names are put that the client may run in another version.
+
+        After a refusal that it did not explain, also those that go back.
+        """
+        acked, unsure = self.ledger.acked, self._bad.unsure
+        put = ((name, each.version) for name, each in told.items() if each is not None)
+        changed = [name for name, version in put if name in unsure or acked.get(name) != version]
+        if self._full:
+            changed += [name for name in unsure - told.keys() if self._held(name) is not None]
+            unsure.clear()
+        unsure.difference_update(told)
+        return changed
 
     def _held(self, name: str) -> Resource | None:
         """Return the resource that the client has of a name, as far as it was told (SotW)."""
@@ -379,14 +396,13 @@ class Subscription:
 
         Envoy refuses a response as a whole, the good with the bad, when one
         resource fails its validation, and does not say which: then each goes
-        once more, on its own. Not so if that would take from the client what it
-        may run unknown to us: then it keeps all it has until something changes.
+        once more, on its own beside what was accepted before. (A SotW client of
+        which we do not know what it runs loses the rest for that long.)
         """
+        self._owes_answer = self._full and self._unknown  # what it has unknown to us may still be there
         named = names_refused(error, sent.told)
         refused = named or tuple(sent.told)
-        if not named and self._full and self._unknown:
-            self._blocked = True
-        elif not named and len(refused) > 1:
+        if not named and len(refused) > 1:
             for name in refused:
                 self._suspect(name)
             return refused
@@ -401,7 +417,7 @@ class Subscription:
 
     def _suspect(self, name: str) -> None:
         if self.wants(name):
-            self._bad.suspects.add(name)
+            self._bad.suspect(name)
             self._revert(name)
             self._check(name, force=True)
 

@@ -1,105 +1,57 @@
-"""The pure core against a model of Envoy's Delta client, in random interleavings."""
+"""The pure core against models of Envoy's clients, in random interleavings."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from dataclasses import dataclass
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from control_plane.xds.session import Request, Response, Session
-from tests.xds.pure import NOW, TYPES, snapshot
+from tests.xds.model_envoy import BAD, CDS, EDS, LDS, DeltaEnvoy, Envoy, SotwEnvoy, Versions
+from tests.xds.pure import NOW, snapshot
 
-CDS, EDS, LDS = TYPES["cds"], TYPES["eds"], TYPES["lds"]
 NAMES = ("a", "b", "c")
-BAD = "bad"  # versions that begin so are refused
-
-Versions = dict[str, str]
-
-
-@dataclass
-class Envoy:
-    """A Delta client as Envoy is one.
-
-    It applies the good part of what it refuses, states only what it accepted
-    as a whole, and asks for the endpoints of its clusters. Its answers lie in
-    `answers` until they are delivered.
-    """
-
-    runs: dict[str, Versions] = field(default_factory=lambda: {CDS: {}, EDS: {}, LDS: {}})
-    states: dict[str, Versions] = field(default_factory=lambda: {CDS: {}, EDS: {}, LDS: {}})
-    answers: deque[Request] = field(default_factory=deque)
-    nacks: str = "names"  # or says "nothing", or takes nothing of what it refuses: "whole"
-
-    def connect(self) -> None:
-        """Open a stream: what was on its way is lost."""
-        self.answers.clear()
-        clusters = tuple(sorted(self.runs[CDS]))
-        self.answers.append(Request(CDS, ("*",), has=dict(self.states[CDS])))
-        if clusters:
-            self.answers.append(Request(EDS, clusters, has=dict(self.states[EDS])))
-        self.answers.append(Request(LDS, has=dict(self.states[LDS])))
-
-    def take(self, response: Response) -> None:
-        """Apply a response and answer it."""
-        bad = [each.name for each in response.put if each.version.startswith(BAD)]
-        good = {each.name: each.version for each in response.put if each.name not in bad}
-        before = set(self.runs[CDS])
-        if response.type_url == EDS:  # what it no longer wants is ignored
-            good = {name: version for name, version in good.items() if name in before}
-        runs, states = self.runs[response.type_url], self.states[response.type_url]
-        if not (bad and self.nacks == "whole"):
-            runs.update(good)
-            for name in response.removed:
-                runs.pop(name, None)
-        error = None
-        if bad:
-            reasons = ", ".join(f"{name}: refused" for name in bad)
-            error = f"Error adding/updating {reasons}" if self.nacks == "names" else "refused"
-        else:
-            states.update(good)
-            for name in response.removed:
-                states.pop(name, None)
-        if response.type_url == CDS:
-            self._follow(before, set(self.runs[CDS]))
-        self.answers.append(Request(response.type_url, nonce=response.nonce, error=error))
-
-    def _follow(self, before: set[str], after: set[str]) -> None:
-        """Ask for the endpoints of new clusters, drop those of removed ones."""
-        new, gone = tuple(sorted(after - before)), tuple(sorted(before - after))
-        for name in gone:
-            self.runs[EDS].pop(name, None)
-            self.states[EDS].pop(name, None)
-        if new or gone:
-            self.answers.append(Request(EDS, new, gone))
+FULL_STATE = {CDS, LDS}  # in SotW
+Key = tuple[str, str]  # type, name
 
 
 class Conversation:
     """Changes, deliveries and reconnects in any order."""
 
-    def __init__(self, nacks: str) -> None:
-        self.session = Session()
-        self.envoy = Envoy(nacks=nacks)
+    def __init__(self, envoy: Envoy) -> None:
+        self.envoy = envoy
+        self.session = Session(variant=envoy.variant)
         self.wire: deque[Response] = deque()
         self.published: dict[str, Versions] = {}
         self.revision = 0
-        # What the stream has said of each (type, name), to see that no response repeats it.
-        self.said: dict[tuple[str, str], str] = {}
-        self.names_in: dict[str, list[tuple[str, str]]] = {}  # by nonce, of responses with several
-        self.asked_again: set[tuple[str, str]] = set()
+        self.now = NOW
+        # What the stream has said of each name, or was told of it, to see that no response repeats it.
+        self.said: dict[Key, str] = {}
+        self.asked: dict[str, tuple[str, ...]] = {}  # by type, the names of the last request (SotW)
+        self.says: dict[str, dict[Key, str]] = {}  # by nonce, what a response says
+        self.allowed: set[Key] = set()  # may be said once more
         self.refused: set[tuple[str, str, str]] = set()
-        self.in_doubt: dict[str, Mapping[str, str]] = {}  # what a statement is not believed of
+        self.trials = Counter[str]()  # by type, responses that may be needed to find out what was refused
+        self.clusters_in_flight: dict[str, set[str]] = {}  # by nonce
+        self.doubts: dict[str, dict[str, str]] = {}  # what a statement is not believed of
+        self.fresh = False  # whether the control plane is a new one
+        self.states = False  # whether the client has stated anything on the stream
         self.envoy.connect()
 
+    # --- what may happen --------------------------------------------------------------------
     def publish(self, clusters: Versions, endpoints: list[str], listeners: Versions) -> None:
         """Change the snapshot: every cluster has its endpoints."""
         by_name = dict(zip(NAMES, endpoints, strict=True))
         assigned = {name: by_name[name] for name in clusters}
         self.published = {CDS: clusters, EDS: assigned, LDS: listeners}
         self.revision += 1
-        self.session.update(snapshot(cds=clusters, eds=assigned, lds=listeners), self.revision, NOW)
+        self.refused = {
+            each for each in self.refused if self.published.get(each[0], {}).get(each[1]) == each[2]
+        }
+        self.update()
         self.send()
 
     def server_reads(self) -> None:
@@ -107,22 +59,11 @@ class Conversation:
         if not self.envoy.answers:
             return
         request = self.envoy.answers.popleft()
-        for name in request.subscribe:
-            self.said.pop((request.type_url, name), None)
-        for name in request.unsubscribe:
-            self.said.pop((request.type_url, name), None)
-        for name, version in request.has.items():
-            if self.in_doubt.get(request.type_url, {}).get(name, version) == version:
-                self.said[request.type_url, name] = version
-        self.session.receive(request, NOW)
-        if request.error is not None:  # each may be said once more: to affirm it, or to find the bad one
-            for key in self.names_in.get(request.nonce, ()):
-                self.said.pop(key, None)
-        if request.error is not None:
-            self.refused |= {
-                (request.type_url, name, rejection.version)
-                for name, rejection in self.session.status()[request.type_url].rejected.items()
-            }
+        self.note_interest(request)
+        settled = self.session.receive(request, self.now)
+        self.clusters_in_flight.pop(request.nonce, None)
+        if settled is not None and settled.error is not None:
+            self.note_refusal(request, settled.refused)
         self.send()
 
     def client_reads(self) -> None:
@@ -130,61 +71,162 @@ class Conversation:
         if self.wire:
             self.envoy.take(self.wire.popleft())
 
-    def reconnect(self) -> None:
-        """Cut the stream; what was on its way either way is lost."""
-        past = self.session.past()
-        self.in_doubt = {type_url: each.unsettled for type_url, each in past.items()}
-        self.session = Session(past)
+    def late_answer(self, error: str | None) -> None:
+        """Have an answer come to what nobody knows any more: it neither accepts nor refuses."""
+        self.send()
+        for type_url in (CDS, EDS, LDS):
+            if not self.session.asked(type_url) or (self.envoy.variant == "sotw" and self.envoy.answers):
+                continue
+            assert self.session.receive(self.envoy.stale(type_url, error), self.now) is None
+            assert self.session.responses(self.now) == []
+
+    def ask_again(self) -> None:
+        """Have the client ask for its clusters' endpoints once more."""
+        names = tuple(sorted(self.envoy.runs[CDS]))
+        if self.envoy.variant == "delta" and names and self.session.asked(EDS):
+            self.envoy.answers.append(Request(EDS, names))
+
+    def reconnect(self, *, fresh: bool = False, restarted: bool = False) -> None:
+        """Cut the stream; what was on its way either way is lost.
+
+        Args:
+            fresh: To another control plane, which has the same snapshot and knows nothing.
+            restarted: By a client that begins a new life.
+        """
+        past = {} if fresh else self.session.past()
+        if restarted:
+            self.envoy.restart()
+        if fresh:
+            self.envoy.be_honest()
+            self.envoy.give_up()  # nobody can know that it was warming
+        self.doubts = {type_url: dict(each.unsettled) for type_url, each in past.items()}
+        self.session = Session(past, self.envoy.variant)
         self.wire.clear()
-        self.said.clear()
-        self.names_in.clear()
-        self.asked_again.clear()
-        self.refused.clear()
+        for memory in (self.said, self.asked, self.says, self.allowed, self.clusters_in_flight, self.trials):
+            memory.clear()
+        if fresh or restarted:
+            self.refused.clear()
+        self.fresh, self.states = fresh, False
         if self.published:
-            clusters, endpoints, listeners = (self.published[each] for each in (CDS, EDS, LDS))
-            self.session.update(snapshot(cds=clusters, eds=endpoints, lds=listeners), self.revision, NOW)
+            self.update()
         self.envoy.connect()
+
+    def update(self) -> None:
+        """Tell the session what is published."""
+        clusters, endpoints, listeners = (self.published[each] for each in (CDS, EDS, LDS))
+        self.session.update(snapshot(cds=clusters, eds=endpoints, lds=listeners), self.revision, self.now)
+
+    # --- what must hold ---------------------------------------------------------------------
+    def note_interest(self, request: Request) -> None:
+        """Note what the request asks for anew, and what the client states to have."""
+        type_url = request.type_url
+        first = not self.session.asked(type_url)
+        if self.envoy.variant == "sotw":
+            names, before = set(request.subscribe), set(self.asked.get(type_url, ()))
+            self.asked[type_url] = request.subscribe
+            changed = names ^ before
+            if type_url == EDS and not changed:  # repeated: for what warms it is no ACK
+                waits = {name for names in self.clusters_in_flight.values() for name in names}
+                self.allowed |= {(EDS, name) for name in names & waits}
+        else:
+            changed = {*request.subscribe, *request.unsubscribe}
+        for name in changed:
+            self.said.pop((type_url, name), None)
+        self.states = self.states or request.states
+        if first and not self.states:  # a client that states nothing was restarted: another chance
+            self.refused = {each for each in self.refused if each[0] != type_url}
+        if first and self.knows(request):
+            doubts = self.doubts.get(type_url, {})
+            for name, version in self.envoy.has(type_url).items():
+                if doubts.get(name, version) == version:
+                    self.said[type_url, name] = version
+
+    def knows(self, request: Request) -> bool:
+        """Whether the server knows what a statement means: in SotW a new one only if nothing changed."""
+        has = self.envoy.has(request.type_url)
+        if self.envoy.variant == "sotw" and self.fresh:
+            wanted = set(has) if request.type_url == EDS else NAMES
+            published = self.published.get(request.type_url, {})
+            return has == {name: published[name] for name in wanted if name in published}
+        return True
+
+    def note_refusal(self, request: Request, refused: tuple[str, ...]) -> None:
+        """Note what is refused; the rest may be said once more, to affirm it or to find the bad one."""
+        says = self.says.get(request.nonce, {})
+        if request.error == "refused" or self.fresh:
+            self.trials[request.type_url] += len(says)
+        rejected = self.session.status()[request.type_url].rejected
+        for (type_url, name), version in says.items():
+            if len(says) > 1 or name not in refused or request.error == "refused":
+                self.said.pop((type_url, name), None)
+            newest = self.published[type_url].get(name, "")
+            if name in rejected and rejected[name].version == version == newest:
+                self.refused.add((type_url, name, version))
 
     def send(self) -> None:
         """Put what the server sends on the wire; nothing of it repeats what was said."""
-        for response in self.session.responses(NOW):
-            for each in response.put:
-                self.check_news(response.type_url, each.name, each.version)
-            for name in response.removed:
-                self.check_news(response.type_url, name, "")
+        for response in self.session.responses(self.now):
+            put = {each.name: each.version for each in response.put}
+            assert len(put) == len(response.put), "a name twice"
+            full = self.envoy.variant == "sotw" and response.type_url in FULL_STATE
+            says = {(response.type_url, name): version for name, version in put.items()}
+            says.update(dict.fromkeys(((response.type_url, name) for name in response.removed), ""))
+            if full:
+                gone = {key for key in self.said if key[0] == response.type_url} - says.keys()
+                says.update(dict.fromkeys(gone, ""))
+            news = {key: version for key, version in says.items() if self.is_news(key, version)}
+            first = not any(key[0] == response.type_url for key in self.said)
+            if not news and not first:
+                self.trials[response.type_url] -= 1
+                assert self.trials[response.type_url] >= 0, f"{response} says nothing new"
+            assert full or len(news) == len(says), f"{response} says again what is known"
+            for (type_url, name), version in says.items():
+                assert (type_url, name, version) not in self.refused, f"{name}@{version} was refused"
+            self.allowed -= says.keys()
+            self.said.update(says)
+            self.says[response.nonce] = says
+            if response.type_url == CDS:
+                self.clusters_in_flight[response.nonce] = set(put)
+                self.allowed |= {(EDS, name) for _, name in news if news[CDS, name]}
             self.wire.append(response)
-            names = [*(each.name for each in response.put), *response.removed]
-            if len(names) > 1:
-                self.names_in[response.nonce] = [(response.type_url, name) for name in names]
 
-    def check_news(self, type_url: str, name: str, version: str) -> None:
-        """No response says again what the stream has said, and none repeats a refused version."""
-        assert (type_url, name, version) not in self.refused or version != self.said.get((type_url, name))
-        if (type_url, name) not in self.asked_again:
-            assert self.said.get((type_url, name)) != version, "said before, and nobody asked"
-        self.asked_again.discard((type_url, name))
-        self.said[type_url, name] = version
-        if type_url == CDS:
-            self.asked_again.add((EDS, name))
+    def is_news(self, key: Key, version: str) -> bool:
+        """Whether to say that is not to repeat something."""
+        return key in self.allowed or self.said.get(key, "?") != version
 
-    def acknowledged_is_true(self) -> None:
-        """What counts as running does run, or was replaced by what is on its way."""
+    def what_is_known_is_true(self) -> None:
+        """What counts as running does run, what counts as gone is gone."""
         for type_url, status in self.session.status().items():
-            if status.acked_revision == self.revision and self.published and not self.envoy.answers:
-                assert self.envoy.runs[type_url] == self.published[type_url], type_url
+            runs = self.envoy.runs[type_url]
+            if (
+                self.published
+                and status.acked_revision == self.revision
+                and not self.envoy.answers
+                and not self.wire
+            ):
+                published = self.published[type_url]
+                if type_url == EDS:  # what it has dropped since, or in SotW cannot be told to drop, apart
+                    published = {
+                        name: each for name, each in published.items() if name in self.envoy.runs[CDS]
+                    }
+                    assert published.items() <= runs.items(), type_url
+                else:
+                    assert runs == published, type_url
+            for name in NAMES:
+                assert not (self.session.runs(type_url, name, None) and name in runs), f"{name} is not gone"
 
     def come_to_rest(self) -> None:
         """Deliver everything: the client ends with the newest state that it does not refuse."""
         if not self.published:
             return
         steps = 0
-        while self.envoy.answers or self.wire:
+        while self.envoy.answers or self.wire or self.times_out():
             steps += 1
             assert steps < 1000, "they never come to rest"
             while self.wire:
                 self.client_reads()
-            if self.envoy.answers:
-                self.server_reads()
+            self.server_reads()
+            self.what_is_known_is_true()
         for type_url, published in self.published.items():
             runs = self.envoy.runs[type_url]
             wanted = set(published) if type_url != EDS else set(published) & set(self.envoy.runs[CDS])
@@ -192,7 +234,14 @@ class Conversation:
             assert {name: runs.get(name) for name in good} == good, type_url
             assert runs.keys() <= published.keys(), type_url
             if good == published and all(self.good(each) for each in self.published):
-                assert self.session.acked_revisions().get(type_url, self.revision) == self.revision, type_url
+                assert self.session.acked_revision(type_url) == self.revision or type_url == EDS, type_url
+
+    def times_out(self) -> bool:
+        """Have the client give up waiting for endpoints; only for what cannot come."""
+        for name in self.envoy.cold:
+            endpoints = self.published[EDS].get(name)
+            assert endpoints is None or endpoints.startswith(BAD), f"{name} waits for its endpoints"
+        return self.envoy.give_up()
 
     def good(self, type_url: str) -> bool:
         """Whether nothing published of a type is refused."""
@@ -214,14 +263,17 @@ PUBLISHES = st.builds(
     endpoints=st.lists(st.sampled_from(["1", "2", "3", "bad1"]), min_size=3, max_size=3),
     listeners=st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["1", "2", "bad1"]), max_size=3),
 )
-STEPS = st.one_of(
-    PUBLISHES, st.sampled_from(["server reads", "client reads", "server reads", "client reads", "reconnect"])
+DELIVERIES = st.sampled_from(["server reads", "client reads"])
+RARE = st.sampled_from(
+    ["reconnect", "restart", "another server", "late ACK", "late NACK", "ask again", "server reads"]
 )
+STEPS = st.one_of(PUBLISHES, DELIVERIES, DELIVERIES, DELIVERIES, RARE)
+Step = Publish | str
 
 
 # What came in a response that was refused for others runs without being stated; the version before it is
 # stated, and is what was sent last.
-STATED_BUT_NOT_RUN: list[Publish | str] = [
+STATED_BUT_NOT_RUN: list[Step] = [
     Publish({"a": "1"}, ["1", "1", "1"], {}),
     "server reads",
     Publish({"a": "2", "b": "bad1"}, ["1", "1", "1"], {}),
@@ -233,7 +285,7 @@ STATED_BUT_NOT_RUN: list[Publish | str] = [
 ]
 
 # A refusal that names nothing: whether the client runs any of it is not known yet when the stream is cut.
-REFUSED_AND_CUT: list[Publish | str] = [
+REFUSED_AND_CUT: list[Step] = [
     Publish({"a": "1", "b": "bad1"}, ["1", "1", "1"], {}),
     "server reads",
     "server reads",
@@ -245,21 +297,32 @@ REFUSED_AND_CUT: list[Publish | str] = [
 ]
 
 
+def do(conversation: Conversation, step: Step) -> None:
+    """Take one step."""
+    if isinstance(step, Publish):
+        conversation.publish(step.clusters, step.endpoints, step.listeners)
+        return
+    {
+        "server reads": conversation.server_reads,
+        "client reads": conversation.client_reads,
+        "reconnect": conversation.reconnect,
+        "restart": lambda: conversation.reconnect(restarted=True),
+        "another server": lambda: conversation.reconnect(fresh=True),
+        "late ACK": lambda: conversation.late_answer(None),
+        "late NACK": lambda: conversation.late_answer("a: refused, b: refused"),
+        "ask again": conversation.ask_again,
+    }[step]()
+
+
+@pytest.mark.parametrize("client", [DeltaEnvoy, SotwEnvoy], ids=["delta", "sotw"])
 @settings(max_examples=1000, deadline=None)
 @example(steps=REFUSED_AND_CUT, nacks="nothing")
 @example(steps=STATED_BUT_NOT_RUN, nacks="names")
-@given(steps=st.lists(STEPS, max_size=30), nacks=st.sampled_from(["names", "nothing", "whole"]))
-def test_the_client_ends_with_the_newest_state(steps: list[Publish | str], nacks: str) -> None:
+@given(steps=st.lists(STEPS, max_size=40), nacks=st.sampled_from(["names", "nothing", "whole"]))
+def test_the_client_ends_with_the_newest_state(client: type[Envoy], steps: list[Step], nacks: str) -> None:
     """Whatever the order: nothing is said twice, and in the end the client runs what it does not refuse."""
-    conversation = Conversation(nacks)
+    conversation = Conversation(client(nacks))
     for step in steps:
-        if isinstance(step, Publish):
-            conversation.publish(step.clusters, step.endpoints, step.listeners)
-        elif step == "server reads":
-            conversation.server_reads()
-        elif step == "client reads":
-            conversation.client_reads()
-        else:
-            conversation.reconnect()
-        conversation.acknowledged_is_true()
+        do(conversation, step)
+        conversation.what_is_known_is_true()
     conversation.come_to_rest()
