@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -21,6 +21,7 @@ _BREAKER: Final = 100_000  # the default of 1,024 fails a fleet that opens its s
 _MAX_CONNECTIONS: Final = 50_000
 # After a control plane was away: Envoy's default pauses for up to 30 s.
 _XDS_RETRY: Final = {"retry_back_off": {"base_interval": "0.25s", "max_interval": "2s"}}
+_API_TYPES: Final = {"delta": "DELTA_GRPC", "sotw": "GRPC"}
 _PROTOCOL_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECTIONS_MONITOR: Final = "envoy.resource_monitors.global_downstream_max_connections"
 
@@ -34,6 +35,8 @@ class BootstrapConfig(BaseModel):
         node_id: This Envoy among all, a DNS label.
         xds_host: The ADS server's IP address, or a name that DNS knows.
         xds_port: The ADS server's port.
+        xds_variant: How the ADS server is spoken to: `delta` (what changes) or
+            `sotw` (state of the world).
         ext_proc_socket: Path of the Unix socket of the worker beside this Envoy.
         admin_port: The admin interface's port on 127.0.0.1; 0: chosen by the
             system and written to the file of `--admin-address-path`.
@@ -46,6 +49,7 @@ class BootstrapConfig(BaseModel):
     node_id: str
     xds_host: Annotated[str, Field(min_length=1)]
     xds_port: Annotated[int, Field(ge=1, le=65_535)]
+    xds_variant: Literal["delta", "sotw"] = "delta"
     ext_proc_socket: Annotated[str, Field(min_length=1)]
     admin_port: Port = 0
     gateway_port: Port = 0
@@ -77,7 +81,7 @@ def build_bootstrap(config: BootstrapConfig) -> str:
         "admin": {"address": _address("127.0.0.1", config.admin_port)},
         "dynamic_resources": {
             "ads_config": {
-                "api_type": "DELTA_GRPC",
+                "api_type": _API_TYPES[config.xds_variant],
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": _XDS_RETRY}}],
                 "set_node_on_first_message_only": True,

@@ -26,6 +26,13 @@ CASES = {
         admin_port=9901,
         gateway_port=10000,
     ),
+    "sotw": BootstrapConfig(
+        node_id="node-4",
+        xds_host="127.0.0.1",
+        xds_port=18000,
+        xds_variant="sotw",
+        ext_proc_socket="/run/gaugeway/worker.sock",
+    ),
     "ipv6": BootstrapConfig(node_id="node-3", xds_host="::1", xds_port=18000, ext_proc_socket="/w.sock"),
 }
 
@@ -79,6 +86,7 @@ def validate(config: Path) -> subprocess.CompletedProcess[str]:
         ("xds_host", ""),
         ("xds_port", 0),
         ("xds_port", 65_536),
+        ("xds_variant", "rest"),
         ("ext_proc_socket", "/" + "x" * 107),
         ("ext_proc_socket", "/" + "ü" * 54),
         ("gateway_port", -1),
