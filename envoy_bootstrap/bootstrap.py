@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -19,6 +20,9 @@ _UNIX_PATH_BYTES: Final = 107  # what sockaddr_un holds
 _WINDOW_BYTES: Final = 65_536  # a stalled stream buffers a window, not the default of 256 MB
 _BREAKER: Final = 100_000  # the default of 1,024 fails a fleet that opens its streams at once
 _MAX_CONNECTIONS: Final = 50_000
+_PING_S: Final = 10
+# A control plane that hangs is left before its successor, which begins after 6 s, has waited 10 s for nodes.
+_XDS_PING_S: Final = 5
 # After a control plane was away: Envoy's default pauses for up to 30 s.
 _XDS_RETRY: Final = {"retry_back_off": {"base_interval": "0.25s", "max_interval": "2s"}}
 _API_TYPES: Final = {"delta": "DELTA_GRPC", "sotw": "GRPC"}
@@ -35,6 +39,8 @@ class BootstrapConfig(BaseModel):
         node_id: This Envoy among all, a DNS label.
         xds_host: The ADS server's IP address, or a name that DNS knows.
         xds_port: The ADS server's port.
+        xds_others: Where the ADS server may be else, `host:port` each: those of other replicas
+            of the control plane. Envoy goes on to the next one when one does not answer.
         xds_variant: How the ADS server is spoken to: `delta` (what changes) or
             `sotw` (state of the world).
         ext_proc_socket: Path of the Unix socket of the worker beside this Envoy.
@@ -49,6 +55,7 @@ class BootstrapConfig(BaseModel):
     node_id: str
     xds_host: Annotated[str, Field(min_length=1)]
     xds_port: Annotated[int, Field(ge=1, le=65_535)]
+    xds_others: tuple[Annotated[str, Field(pattern=r"^.+:\d+$")], ...] = ()
     xds_variant: Literal["delta", "sotw"] = "delta"
     ext_proc_socket: Annotated[str, Field(min_length=1)]
     admin_port: Port = 0
@@ -61,6 +68,19 @@ class BootstrapConfig(BaseModel):
             return check_dns_label("node_id", value)
         except InvalidIdError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("xds_others")
+    @classmethod
+    def _xds_others(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            if not 1 <= _split(address)[1] <= 65_535:
+                raise ValueError(f"the port of {address} must be 1 to 65535")
+        return value
+
+    @property
+    def xds_addresses(self) -> tuple[tuple[str, int], ...]:
+        """Every (host, port) where the ADS server may be."""
+        return ((self.xds_host, self.xds_port), *map(_split, self.xds_others))
 
     @field_validator("ext_proc_socket")
     @classmethod
@@ -92,9 +112,12 @@ def build_bootstrap(config: BootstrapConfig) -> str:
         "static_resources": {
             "clusters": [
                 _cluster(
-                    XDS_CLUSTER, _discovery(config.xds_host), _address(config.xds_host, config.xds_port)
+                    XDS_CLUSTER,
+                    _discovery(host for host, _ in config.xds_addresses),
+                    [_address(host, port) for host, port in config.xds_addresses],
+                    ping_s=_XDS_PING_S,
                 ),
-                _cluster(EXT_PROC_CLUSTER, "STATIC", {"pipe": {"path": config.ext_proc_socket}}),
+                _cluster(EXT_PROC_CLUSTER, "STATIC", [{"pipe": {"path": config.ext_proc_socket}}]),
             ]
         },
         "overload_manager": _overload_manager(),
@@ -111,18 +134,28 @@ def _over_ads() -> dict[str, Any]:
     return {"resource_api_version": "V3", "initial_fetch_timeout": "0s", "ads": {}}
 
 
-def _discovery(host: str) -> str:
+def _split(address: str) -> tuple[str, int]:
+    """Return host and port of `host:port`; an IPv6 address may stand in brackets."""
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _discovery(hosts: Iterable[str]) -> str:
+    """Return the kind of a cluster of these hosts. STRICT_DNS takes addresses too."""
     try:
-        ipaddress.ip_address(host)
+        for host in hosts:
+            ipaddress.ip_address(host)
     except ValueError:
         return "STRICT_DNS"
     return "STATIC"
 
 
-def _cluster(name: str, kind: str, address: dict[str, Any]) -> dict[str, Any]:
-    """Return an HTTP/2 cluster of one address; a peer that hangs is noticed within 20 s."""
+def _cluster(
+    name: str, kind: str, addresses: Iterable[dict[str, Any]], ping_s: int = _PING_S
+) -> dict[str, Any]:
+    """Return an HTTP/2 cluster; a peer that hangs is noticed within twice `ping_s`."""
     http2 = {
-        "connection_keepalive": {"interval": "10s", "timeout": "10s"},
+        "connection_keepalive": {"interval": f"{ping_s}s", "timeout": f"{ping_s}s"},
         "initial_stream_window_size": _WINDOW_BYTES,
         "max_concurrent_streams": 500,
         # Half a fleet that dies at once must not look like a flood of resets and take the rest along.
@@ -141,7 +174,7 @@ def _cluster(name: str, kind: str, address: dict[str, Any]) -> dict[str, Any]:
         "circuit_breakers": {"thresholds": [{**breakers, "track_remaining": True}]},
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": each}} for each in addresses]}],
         },
     }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import grpc
@@ -26,9 +27,11 @@ log = structlog.get_logger(__name__)
 
 METHOD: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 APPLY_S: Final = 10.0
+CONNECT_S: Final = 2.0
 _OPTIONS: Final = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # One that hangs is left before its successor, which begins after 6 s, has waited 10 s for nodes.
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.enable_retries", 0),
 )
@@ -52,15 +55,28 @@ class _StreamEndedError(Exception):
     """The stream was over before a request could be written."""
 
 
+class _NotReachedError(Exception):
+    """There is no server at an address, or it does not answer in time."""
+
+
 class AdsClient:
     """Keeps a stream to the control plane.
 
     `connected` is true while a stream is open; what was accepted stays in force
     when it is not.
+
+    Args:
+        addresses: Where the control plane may be: one that does not answer is followed by the next.
+        state: What was accepted.
+        applier: What resources are applied to.
+        apply_s: What is not in force by then is refused, and goes on being applied.
     """
 
-    def __init__(self, address: str, state: AdsState, applier: Applier, apply_s: float = APPLY_S) -> None:
-        self._address = address
+    def __init__(
+        self, addresses: Sequence[str], state: AdsState, applier: Applier, apply_s: float = APPLY_S
+    ) -> None:
+        self._addresses = tuple(addresses)
+        self._address = ""  # the one that was last tried
         self._state = state
         self._applier = applier
         self._apply_s = apply_s
@@ -70,23 +86,34 @@ class AdsClient:
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""
-        backoff = Backoff(first_s=0.1, most_s=3.0)
+        backoff = Backoff(first_s=0.1, most_s=2.0)
         try:
+            turn = 0
             while True:
-                try:
-                    async with grpc.aio.insecure_channel(self._address, options=_OPTIONS) as channel:
-                        await self._converse(channel, backoff)
-                    log.info("control_plane_reconnecting")
-                except grpc.aio.AioRpcError as error:
-                    log.info("control_plane_away", code=str(error.code()), reason=error.details())
-                except _StreamEndedError as error:
-                    log.info("control_plane_away", reason=str(error))
-                finally:
-                    self.connected = False
-                await asyncio.sleep(backoff.next_s(random.random()))
+                answered = await self._connect(self._addresses[turn], backoff)
+                if not answered:
+                    turn = (turn + 1) % len(self._addresses)
+                if answered or turn == 0:
+                    await asyncio.sleep(backoff.next_s(random.random()))
         finally:
             for task in self._late.values():
                 task.cancel()
+
+    async def _connect(self, address: str, backoff: Backoff) -> bool:
+        """Hold one stream to its end; return whether anything came of it."""
+        self._address = address
+        try:
+            async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+                await _reach(channel)
+                await self._converse(channel, backoff)
+            log.info("control_plane_reconnecting")
+        except grpc.aio.AioRpcError as error:
+            log.info("control_plane_away", address=address, code=str(error.code()), reason=error.details())
+        except (_StreamEndedError, _NotReachedError) as error:
+            log.info("control_plane_away", address=address, reason=str(error))
+        finally:
+            answered, self.connected = self.connected, False
+        return answered
 
     async def _converse(self, channel: grpc.aio.Channel, backoff: Backoff) -> None:
         """Hold one stream; returns when it is to be opened anew. Raises AioRpcError, _StreamEndedError."""
@@ -123,11 +150,12 @@ class AdsClient:
     async def _read(
         self, stream: Stream, queues: dict[str, asyncio.Queue[Response]], backoff: Backoff
     ) -> None:
+        await stream.initial_metadata()  # comes at once, though there may be nothing to say for hours
+        if not stream.done():
+            self.connected = True
+            backoff.reset()
+            log.info("control_plane_connected", address=self._address)
         async for response in stream:
-            if not self.connected:
-                self.connected = True
-                backoff.reset()
-                log.info("control_plane_connected", address=self._address)
             queue = queues.get(response.type_url)
             if queue is None:
                 log.warning("resources_not_asked_for", type_url=response.type_url)
@@ -183,6 +211,20 @@ class AdsClient:
                 self._reconnect.set()
 
         task.add_done_callback(finished)
+
+
+async def _reach(channel: grpc.aio.Channel) -> None:
+    """Wait for a server's first sign of life. Raises _NotReachedError: gRPC itself would try for 20 s."""
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            state = channel.get_state(try_to_connect=True)
+            while state is not grpc.ChannelConnectivity.READY:
+                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    raise _NotReachedError("nothing listens there, or it cannot be reached")
+                await channel.wait_for_state_change(state)
+                state = channel.get_state(try_to_connect=True)
+    except TimeoutError:
+        raise _NotReachedError(f"no answer within {CONNECT_S:g} s") from None
 
 
 async def _write(stream: Stream, request: discovery_pb2.DeltaDiscoveryRequest) -> None:

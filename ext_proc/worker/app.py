@@ -68,7 +68,7 @@ class Worker:
             following=self._follower,
         )
         node = discovery_pb2.Node(id=config.node_id, cluster=WORKER_ROLE, user_agent_name="gaugeway-worker")
-        self._ads = AdsClient(config.xds_address, AdsState(node, WORKER_TYPES), self._applier)
+        self._ads = AdsClient(config.xds_addresses, AdsState(node, WORKER_TYPES), self._applier)
 
     async def run(self, ready: Callable[[dict[str, object]], None]) -> None:
         """Serve until cancelled, or until a shard ends by an error that nothing foresaw."""

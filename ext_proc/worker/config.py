@@ -16,7 +16,7 @@ class WorkerConfig(BaseModel):
 
     Attributes:
         node_id: This worker among all, a DNS label.
-        xds_address: The control plane's ADS server, `host:port`.
+        xds_address: The control plane's ADS server, `host:port`, or those of its replicas with commas.
         nats_url: `nats://host:port`, or several with commas.
         gateway_url: The listener of the Envoy beside this worker, `http://host:port`.
         ext_proc_socket: Path of the Unix socket on which that Envoy reaches this worker.
@@ -30,7 +30,7 @@ class WorkerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     node_id: str
-    xds_address: Annotated[str, Field(pattern=r"^.+:\d+$")]
+    xds_address: Annotated[str, Field(pattern=r"^[^,]+:\d+(,[^,]+:\d+)*$")]
     nats_url: str
     gateway_url: Annotated[str, Field(pattern=r"^https?://")]
     ext_proc_socket: Annotated[str, Field(min_length=1, max_length=107)]  # what sockaddr_un holds
@@ -47,6 +47,11 @@ class WorkerConfig(BaseModel):
             return check_dns_label("node_id", value)
         except InvalidIdError as error:
             raise ValueError(str(error)) from error
+
+    @property
+    def xds_addresses(self) -> tuple[str, ...]:
+        """Every `host:port` where the ADS server may be."""
+        return tuple(self.xds_address.split(","))
 
     def shard_settings(self) -> ShardSettings:
         """Return how this worker's shards write."""

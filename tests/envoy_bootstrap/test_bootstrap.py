@@ -34,6 +34,20 @@ CASES = {
         ext_proc_socket="/run/gaugeway/worker.sock",
     ),
     "ipv6": BootstrapConfig(node_id="node-3", xds_host="::1", xds_port=18000, ext_proc_socket="/w.sock"),
+    "replicas": BootstrapConfig(
+        node_id="node-4",
+        xds_host="10.0.0.1",
+        xds_port=18000,
+        xds_others=("10.0.0.2:18000", "[fd00::3]:18001"),
+        ext_proc_socket="/w.sock",
+    ),
+    "named-replicas": BootstrapConfig(
+        node_id="node-5",
+        xds_host="10.0.0.1",
+        xds_port=18000,
+        xds_others=("control-b.example.com:18000",),
+        ext_proc_socket="/w.sock",
+    ),
 }
 
 
@@ -90,6 +104,8 @@ def validate(config: Path) -> subprocess.CompletedProcess[str]:
         ("ext_proc_socket", "/" + "x" * 107),
         ("ext_proc_socket", "/" + "ü" * 54),
         ("gateway_port", -1),
+        ("xds_others", ["control-b"]),
+        ("xds_others", ["control-b:0"]),
         ("admin", 1),
     ],
 )

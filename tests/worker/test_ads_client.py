@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -41,7 +42,7 @@ class Applied:
 async def client(plane: ScriptedControlPlane, applied: Applied) -> AsyncIterator[AdsClient]:
     """Return a running client that waits at most 0.3 s for an application."""
     node = discovery_pb2.Node(id="worker-1", cluster=WORKER_ROLE)
-    one = AdsClient(f"127.0.0.1:{plane.port}", AdsState(node, WORKER_TYPES), applied, apply_s=0.3)
+    one = AdsClient([f"127.0.0.1:{plane.port}"], AdsState(node, WORKER_TYPES), applied, apply_s=0.3)
     task = asyncio.create_task(one.run())
     await plane.connected()
     try:
@@ -109,7 +110,7 @@ async def test_the_control_plane_may_come_late_and_go() -> None:
     async with scripted_control_plane() as plane:
         await plane.stop()
         node = discovery_pb2.Node(id="worker-1", cluster=WORKER_ROLE)
-        one = AdsClient(f"127.0.0.1:{plane.port}", AdsState(node, WORKER_TYPES), applied)
+        one = AdsClient([f"127.0.0.1:{plane.port}"], AdsState(node, WORKER_TYPES), applied)
         task = asyncio.create_task(one.run())
         for number in range(3):
             await plane.start()
@@ -130,7 +131,7 @@ async def test_a_control_plane_that_stays_away_is_tried_again() -> None:
     async with scripted_control_plane() as plane:
         await plane.stop()
         node = discovery_pb2.Node(id="worker-1", cluster=WORKER_ROLE)
-        one = AdsClient(f"127.0.0.1:{plane.port}", AdsState(node, WORKER_TYPES), applied)
+        one = AdsClient([f"127.0.0.1:{plane.port}"], AdsState(node, WORKER_TYPES), applied)
         with capture_logs() as logged:
             task = asyncio.create_task(one.run())
             async with asyncio.timeout(20):
@@ -159,3 +160,37 @@ async def test_a_stream_that_ends_while_a_resource_is_applied_is_opened_again() 
             gate.set()
             await plane.start()
             await plane.connected()
+
+
+async def test_a_replica_that_answers_is_found() -> None:
+    """One address refuses, one takes the connection and says nothing: the third is the control plane."""
+    with socket.create_server(("127.0.0.1", 0)) as closed, socket.create_server(("127.0.0.1", 0)) as mute:
+        refusing, silent = closed.getsockname()[1], mute.getsockname()[1]
+        closed.close()
+        async with scripted_control_plane() as plane:
+            addresses = [f"127.0.0.1:{port}" for port in (refusing, silent, plane.port)]
+            node = discovery_pb2.Node(id="worker-1", cluster=WORKER_ROLE)
+            task = asyncio.create_task(AdsClient(addresses, AdsState(node, WORKER_TYPES), Applied()).run())
+            await plane.connected()
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def test_a_client_follows_the_control_plane_to_another_address() -> None:
+    """Back and forth: each time it states what it has, and asks the one that answered last first."""
+    async with scripted_control_plane() as one, scripted_control_plane() as other:
+        await other.stop()
+        node = discovery_pb2.Node(id="worker-1", cluster=WORKER_ROLE)
+        addresses = [f"127.0.0.1:{plane.port}" for plane in (one, other)]
+        task = asyncio.create_task(AdsClient(addresses, AdsState(node, WORKER_TYPES), Applied()).run())
+        await one.connected()
+        assert await one.answer(await one.put(SENSOR_TYPE, "a", b"1")) is None
+        other.resources = one.resources
+        for here, there in ((one, other), (other, one)):
+            there.subscriptions.append({})
+            await here.stop()
+            await there.start()
+            await there.connected()
+            assert list(there.subscriptions[-1][SENSOR_TYPE]) == ["a"]
+        task.cancel()
+        await asyncio.wait({task})

@@ -136,6 +136,8 @@ def test_time_bounds() -> None:
     [
         ("node_id", "Not A Label"),
         ("xds_address", "127.0.0.1"),
+        ("xds_address", "127.0.0.1:1,"),
+        ("xds_address", "127.0.0.1:1,127.0.0.2"),
         ("gateway_url", "127.0.0.1:80"),
         ("ext_proc_socket", "x" * 108),
         ("batch_rows", 0),
