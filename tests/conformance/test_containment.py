@@ -199,7 +199,6 @@ async def test_a_client_that_comes_back_with_nothing_has_another_chance(plane: P
     assert not plane.of("cds").rejected
 
 
-@pytest.mark.xfail(strict=False, reason="in SotW, where nothing must be sent, the refusal stays")
 @pytest.mark.parametrize("back", [{"a": "1"}, {"a": "1", "b": "1"}], ids=["new", "changed"])
 async def test_going_back_to_what_the_client_runs_ends_a_refusal(
     plane: Plane, variant: str, back: dict[str, str]

@@ -195,9 +195,6 @@ async def test_what_was_good_stays_though_it_went_bad_while_the_client_was_away(
     await plane.acked(revision, *FLEET)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="in SotW it is left out of the full state, and yet thought to be there"
-)
 @pytest.mark.parametrize(
     "error", ["Error adding/updating cluster(s) b: no", "Proto constraint validation failed"]
 )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.xds.support import Variant
+
 
 @pytest.fixture(params=["delta", "sotw"])
-def variant(request: pytest.FixtureRequest) -> str:
+def variant(request: pytest.FixtureRequest) -> Variant:
     """Each variant of the protocol."""
-    return str(request.param)
+    chosen: Variant = request.param
+    return chosen

@@ -23,6 +23,7 @@ from tests.xds.support import (
     TIMEOUT_S,
     EchoProcessor,
     RealEnvoy,
+    Variant,
     Vm,
     echo_processor,
     eventually,
@@ -246,7 +247,7 @@ async def line(response: aiohttp.ClientResponse) -> str:
 
 
 @asynccontextmanager
-async def rig(folder: Path, variant: str = "delta", *, xds_port: int | None = None) -> AsyncIterator[Rig]:
+async def rig(folder: Path, variant: Variant = "delta", *, xds_port: int | None = None) -> AsyncIterator[Rig]:
     """Return a started control plane, processor and Envoy; nothing is published yet.
 
     Args:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import grpc
 import grpc.aio
@@ -25,8 +24,8 @@ from wire.gen.gaugeway.envoy.v1 import ext_proc_pb2
 from wire.names import ENVOY_ROLE, GATEWAY_LISTENER, STREAM_PATH
 
 T = TypeVar("T")
+Variant = Literal["delta", "sotw"]
 TIMEOUT_S = 30.0
-API_TYPES = {"delta": "DELTA_GRPC", "sotw": "GRPC"}
 NODE = NodeKey(ENVOY_ROLE, "envoy-1")
 
 
@@ -158,7 +157,7 @@ class RealEnvoy:
     process: asyncio.subprocess.Process | None = None
     admin_url: str = ""
     node_id: str = NODE.node_id
-    variant: str = "delta"
+    variant: Variant = "delta"
 
     async def start(self) -> None:
         """Start it and wait for its admin interface."""
@@ -168,12 +167,11 @@ class RealEnvoy:
             xds_host="127.0.0.1",
             xds_port=self.xds_port,
             ext_proc_socket=str(self.socket),
+            xds_variant=self.variant,
         )
         file, address = self.folder / "bootstrap.json", self.folder / "admin"
         address.unlink(missing_ok=True)
-        bootstrap = json.loads(build_bootstrap(config))
-        bootstrap["dynamic_resources"]["ads_config"]["api_type"] = API_TYPES[self.variant]
-        file.write_text(json.dumps(bootstrap))
+        file.write_text(build_bootstrap(config))
         command = envoy_command(file, admin_address_path=address, log_level="warning")
         with (self.folder / "envoy.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -183,7 +181,7 @@ class RealEnvoy:
         async def known() -> str | None:
             assert self.process is not None
             assert self.process.returncode is None, self.log()
-            return address.read_text() if address.exists() else None
+            return (address.exists() and address.read_text()) or None  # it is there before it is written
 
         self.admin_url = "http://" + await eventually("Envoy's admin address", known)
 

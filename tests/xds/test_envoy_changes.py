@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.xds.altered import slower_cluster
 from tests.xds.rig import Rig, line, rig
-from tests.xds.support import eventually, vm
+from tests.xds.support import Variant, eventually, vm
 from wire.names import CLUSTER_TYPE, ENDPOINT_TYPE, GATEWAY_LISTENER
 
 
@@ -16,7 +16,7 @@ async def no_timeouts(envoy: Rig) -> bool:
     return len(stats) > 3 and not any(stats.values())
 
 
-async def test_a_cold_envoy_warms_up_without_waiting(tmp_path: Path, variant: str) -> None:
+async def test_a_cold_envoy_warms_up_without_waiting(tmp_path: Path, variant: Variant) -> None:
     """Clusters, endpoints, listener and routes come in order: nothing waits for a timeout or is refused."""
     async with rig(tmp_path, variant) as envoy, vm("one", "127.0.0.2") as one, vm("two", "127.0.0.3") as two:
         await envoy.settled({"lab": {"press-1": one}, "other": {"press-2": two}, "empty": {}})
@@ -31,7 +31,9 @@ async def test_a_cold_envoy_warms_up_without_waiting(tmp_path: Path, variant: st
         assert await envoy.says("host.lab", "press-1") == (200, "one")
 
 
-async def test_a_changed_cluster_warms_with_the_endpoints_that_it_has(tmp_path: Path, variant: str) -> None:
+async def test_a_changed_cluster_warms_with_the_endpoints_that_it_has(
+    tmp_path: Path, variant: Variant
+) -> None:
     """The new version takes over at once, with endpoints that did not change; open streams go on."""
     async with rig(tmp_path, variant) as envoy, vm("one", "127.0.0.2") as one:
         fleet = {"lab": {"press-1": one}}
@@ -51,7 +53,7 @@ async def test_a_changed_cluster_warms_with_the_endpoints_that_it_has(tmp_path: 
         stream.close()
 
 
-async def test_a_host_comes_and_drains(tmp_path: Path, variant: str) -> None:
+async def test_a_host_comes_and_drains(tmp_path: Path, variant: Variant) -> None:
     """Its endpoints go first and its cluster last; a stream to it that is open goes on to its own end."""
     async with rig(tmp_path, variant) as envoy, vm("one", "127.0.0.2") as one, vm("two", "127.0.0.3") as two:
         await envoy.settled({"lab": {"press-1": one}})
@@ -76,7 +78,7 @@ async def test_a_host_comes_and_drains(tmp_path: Path, variant: str) -> None:
         assert await no_timeouts(envoy)
 
 
-async def test_the_last_host_goes_and_another_comes(tmp_path: Path, variant: str) -> None:
+async def test_the_last_host_goes_and_another_comes(tmp_path: Path, variant: Variant) -> None:
     """An Envoy without clusters asks for no endpoints, and is told none; the next host works at once."""
     async with rig(tmp_path, variant) as envoy, vm("one", "127.0.0.2") as one:
         await envoy.settled({"lab": {"press-1": one}})
@@ -92,7 +94,7 @@ async def test_the_last_host_goes_and_another_comes(tmp_path: Path, variant: str
         assert await no_timeouts(envoy)
 
 
-async def test_a_vm_that_moves_is_reached_where_it_is(tmp_path: Path, variant: str) -> None:
+async def test_a_vm_that_moves_is_reached_where_it_is(tmp_path: Path, variant: Variant) -> None:
     """Another address, another host: new streams go to it, and the open one is the follower's to reset."""
     async with rig(tmp_path, variant) as envoy, vm("old", "127.0.0.2") as old, vm("new", "127.0.0.3") as new:
         await envoy.settled({"lab": {"press-1": old}, "other": {}})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.xds.altered import refused_cluster, slower_cluster
 from tests.xds.rig import ControlPlane, Relay, Rig, fleet_snapshot, line, rig
-from tests.xds.support import vm, wait_cache
+from tests.xds.support import Variant, vm, wait_cache
 from wire.names import CLUSTER_TYPE, ENDPOINT_TYPE
 
 
@@ -16,7 +16,9 @@ async def unchanged(envoy: Rig, before: dict[str, int]) -> None:
     assert envoy.control.pushes() == 0
 
 
-async def test_a_restarted_control_plane_sends_nothing_that_envoy_has(tmp_path: Path, variant: str) -> None:
+async def test_a_restarted_control_plane_sends_nothing_that_envoy_has(
+    tmp_path: Path, variant: Variant
+) -> None:
     """The reconnect alone proves what Envoy runs: revisions count as acknowledged, the next change flows."""
     async with rig(tmp_path, variant) as envoy, vm("one", "127.0.0.2") as one, vm("two", "127.0.0.3") as two:
         fleet = {"lab": {"press-1": one}, "empty": {}}
@@ -37,7 +39,9 @@ async def test_a_restarted_control_plane_sends_nothing_that_envoy_has(tmp_path: 
         stream.close()
 
 
-async def test_a_control_plane_that_is_still_loading_changes_nothing(tmp_path: Path, variant: str) -> None:
+async def test_a_control_plane_that_is_still_loading_changes_nothing(
+    tmp_path: Path, variant: Variant
+) -> None:
     """Envoy asks before anything is published: it is held, and keeps all that it has."""
     async with rig(tmp_path, variant) as envoy, vm("one", "127.0.0.2") as one:
         fleet = {"lab": {"press-1": one}}
@@ -54,7 +58,7 @@ async def test_a_control_plane_that_is_still_loading_changes_nothing(tmp_path: P
         await unchanged(envoy, before)
 
 
-async def test_what_changed_meanwhile_is_made_up_for(tmp_path: Path, variant: str) -> None:
+async def test_what_changed_meanwhile_is_made_up_for(tmp_path: Path, variant: Variant) -> None:
     """Hosts that came and went, endpoints that moved, while there was no control plane."""
     async with rig(tmp_path, variant) as envoy, vm("one", "127.0.0.2") as one, vm("two", "127.0.0.3") as two:
         await envoy.settled({"lab": {"press-1": one}, "going": {"press-2": two}})
@@ -75,7 +79,7 @@ async def test_what_changed_meanwhile_is_made_up_for(tmp_path: Path, variant: st
         assert not any(stats.values()), stats
 
 
-async def test_a_restarted_envoy_gets_everything(tmp_path: Path, variant: str) -> None:
+async def test_a_restarted_envoy_gets_everything(tmp_path: Path, variant: Variant) -> None:
     """It states nothing, whatever it was sent before, and warms up like a new one."""
     async with rig(tmp_path, variant) as envoy, vm("one", "127.0.0.2") as one:
         fleet = {"lab": {"press-1": one}, "empty": {}}
@@ -92,7 +96,7 @@ async def test_a_restarted_envoy_gets_everything(tmp_path: Path, variant: str) -
             assert not any(stats.values()), stats
 
 
-async def test_an_envoy_that_moves_between_replicas_sees_no_change(tmp_path: Path, variant: str) -> None:
+async def test_an_envoy_that_moves_between_replicas_sees_no_change(tmp_path: Path, variant: Variant) -> None:
     """Two control planes with equal content but other revisions: back and forth, nothing is sent."""
     other_plane = ControlPlane(revision=41)
     relay = Relay(0)
@@ -119,7 +123,7 @@ async def test_an_envoy_that_moves_between_replicas_sees_no_change(tmp_path: Pat
         await other_plane.server.stop()
 
 
-async def test_a_broken_stream_does_not_lift_a_quarantine(tmp_path: Path, variant: str) -> None:
+async def test_a_broken_stream_does_not_lift_a_quarantine(tmp_path: Path, variant: Variant) -> None:
     """An Envoy that lost its stream is not sent again what it refused; a restarted one is, once."""
     relay = Relay(0)
     await relay.start()

@@ -19,7 +19,7 @@ from control_plane.resources.model import Resource
 from hyperv.model import Endpoint
 from tests.xds.altered import slower_cluster
 from tests.xds.rig import Rig, line, rig
-from tests.xds.support import Vm, eventually
+from tests.xds.support import Variant, Vm, eventually
 from wire.names import STREAM_PATH, host_cluster
 
 HELD = 200
@@ -174,7 +174,7 @@ async def whole(envoy: Rig) -> None:
     assert await envoy.stat("listener_manager.listener_modified") == 0
 
 
-async def test_200_streams_outlive_100_changes_of_others(tmp_path: Path, variant: str) -> None:
+async def test_200_streams_outlive_100_changes_of_others(tmp_path: Path, variant: Variant) -> None:
     """Sensors and hosts come, go and move, also on the hosts of the held streams: every stream goes on."""
     async with farm() as served, rig(tmp_path, variant) as envoy:
         held: dict[str, dict[str, Vm]] = {f"held-{host}": {} for host in range(HELD_HOSTS)}
@@ -204,7 +204,7 @@ async def test_200_streams_outlive_100_changes_of_others(tmp_path: Path, variant
 
 @pytest.mark.xfail(strict=False, reason="in SotW nothing is said of endpoints that are gone")
 async def test_streams_outlive_changes_that_come_faster_than_envoy_answers(
-    tmp_path: Path, variant: str
+    tmp_path: Path, variant: Variant
 ) -> None:
     """A burst is coalesced to its newest state, and costs no stream either."""
     async with farm() as served, rig(tmp_path, variant) as envoy:
