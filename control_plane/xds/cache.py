@@ -81,6 +81,10 @@ class SnapshotCache:
             check_consistent(snapshot, None if published is None else published.snapshot)
         known = known or self._nodes.setdefault(key, _Known())
         known.published = _Published(snapshot, revision)
+        if published is not None and not known.connections:
+            for type_url, names in snapshot.changed_since(published.snapshot).items():
+                if type_url in known.past:
+                    known.past[type_url].change(names, published.snapshot.of(type_url))
         now = self._clock()
         for connection in known.connections:
             before = connection.session.acked_revisions()

@@ -48,12 +48,11 @@ class Containment:
     def inherit(self, past: Past, wants: Callable[[str], bool]) -> None:
         """Go on with what was refused on streams before."""
         for name, rejection in past.rejected.items():
-            if wants(name):
-                self.rejected[name] = rejection
-                if name in past.kept:
-                    self.kept[name] = past.kept[name]
-            else:
-                self.shelved[name] = rejection
+            (self.rejected if wants(name) else self.shelved)[name] = rejection
+
+    def keep(self, past: Past, wants: Callable[[str], bool]) -> None:
+        """Go on with what was accepted on streams before and has changed since."""
+        self.kept.update((name, resource) for name, resource in past.kept.items() if wants(name))
 
     def want(self, name: str, newest: Resource | None) -> None:
         """Note that a name is wanted: what was refused of it before stays so, unless it has changed."""
@@ -110,6 +109,11 @@ class Containment:
         if mixture and name in self.kept:
             self.restore.add(name)
             self.unsure.add(name)
+
+    def go_back(self, name: str) -> None:
+        """Have the last accepted version sent again, if there is one and a newer one was refused."""
+        if name in self.rejected and name in self.kept:
+            self.restore.add(name)
 
     def suspect(self, name: str) -> None:
         """Note that a name was in a refusal that named nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -22,7 +22,7 @@ class Past:
             last, or ABSENT where even its stating that version proves nothing.
         unanswered: Names of responses that had no answer: the client may be warming them.
         rejected: What it refused.
-        kept: The last accepted resource of what it refused.
+        kept: The last accepted resource where it is not the newest one.
         acked: What it was known to run.
         since: Unix ns when each came into that state.
         statements: By SotW version_info, the versions that a client with it has.
@@ -31,7 +31,7 @@ class Past:
     unsettled: Mapping[str, str] = field(default_factory=dict)
     unanswered: frozenset[str] = frozenset()
     rejected: Mapping[str, Rejection] = field(default_factory=dict)
-    kept: Mapping[str, Resource] = field(default_factory=dict)
+    kept: dict[str, Resource] = field(default_factory=dict)
     acked: Mapping[str, str] = field(default_factory=dict)
     since: Mapping[str, int] = field(default_factory=dict)
     statements: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -39,6 +39,13 @@ class Past:
     def since_of(self, name: str, version: str) -> int | None:
         """Return since when the client runs this version; None if it did not."""
         return self.since.get(name) if self.acked.get(name) == version else None
+
+    def change(self, names: Iterable[str], before: Mapping[str, Resource]) -> None:
+        """Note that `names` have changed since: of what was accepted, the resource is kept."""
+        for name in names:
+            resource = before.get(name)
+            if resource is not None and self.acked.get(name) == resource.version:
+                self.kept[name] = resource
 
     def after(self, older: Past | None, covers: Callable[[str], bool]) -> Past:
         """Return both: what only `older` knows is of other streams of the same type.
@@ -48,7 +55,7 @@ class Past:
         if older is None or len(older.acked) + len(older.unsettled) > MAX_NAMES:
             return self
 
-        def joined(old: Mapping[str, T], new: Mapping[str, T]) -> Mapping[str, T]:
+        def joined(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T]:
             return {**{name: value for name, value in old.items() if not covers(name)}, **new}
 
         return Past(

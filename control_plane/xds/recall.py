@@ -32,6 +32,8 @@ def believe(
         if wants(name) and name not in ledger.sent:
             ledger.believe(name, version, past.since_of(name, version) or now)
             bad.believe(name, version)
+    for name in [name for name, each in bad.kept.items() if ledger.acked.get(name) != each.version]:
+        del bad.kept[name]
 
 
 def what_it_has(

@@ -245,7 +245,7 @@ class Session:
         """
         if endpoints is not None and self._warming:
             asked = {name for name in self._warming if endpoints.wants(name)}
-            endpoints.resend(asked)
+            endpoints.renew(asked)
             self._warming -= asked
 
     def _repeat(self, subscription: Subscription, nonce: str) -> None:
@@ -262,7 +262,7 @@ class Session:
         if type_url == ENDPOINT_TYPE and self._aggregated:
             clusters = self._subscriptions.get(CLUSTER_TYPE)
             names &= set() if clusters is None else clusters.flight.puts()
-        subscription.resend(names)
+        subscription.renew(names)
 
     def _waits_since(self, subscription: Subscription) -> int | None:
         """Return since when an answer is due; None while none is.

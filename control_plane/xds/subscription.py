@@ -130,6 +130,8 @@ class Subscription:
         self._past = past or self._past
         if quarantine:
             self._bad.inherit(self._past, self.wants)
+        if version or has:
+            self._bad.keep(self._past, self.wants)
         if version:
             self._accepted, self._unresolved = version, True
         else:
@@ -183,6 +185,12 @@ class Subscription:
         """Send `names` with the next response, even if they are current."""
         for name in names:
             self._check(name, force=True)
+
+    def renew(self, names: Iterable[str]) -> None:
+        """Do as `resend`; in place of what was refused, send what was accepted last."""
+        for name in names:
+            self._bad.go_back(name)
+        self.resend(names)
 
     # --- the snapshot -----------------------------------------------------------------------
     def update(self, resources: Mapping[str, Resource], changed: Collection[str], now: int) -> None:

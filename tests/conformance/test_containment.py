@@ -146,7 +146,6 @@ async def test_endpoints_are_refused_by_themselves(plane: Plane, variant: str) -
     assert plane.of("eds").rejected == {"b": Rejection("bad", "b: malformed endpoints")}
 
 
-@pytest.mark.xfail(reason="what is quarantined is not sent at all, not even its last good version")
 async def test_a_changed_cluster_gets_the_last_good_endpoints(plane: Plane, variant: str) -> None:
     """It warms until they come: the refused ones are replaced by those that it had before."""
     plane.publish(cds={"a": "1"}, eds={"a": "1"})

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
 from control_plane.xds.session import Request, Response, Session
@@ -137,6 +137,7 @@ class Conversation:
             self.refused = {each for each in self.refused if each[0] != type_url}
         if first and self.knows(request):
             doubts = self.doubts.get(type_url, {})
+            self.said.update(dict.fromkeys(((type_url, name) for name in doubts), "not known"))
             for name, version in self.envoy.has(type_url).items():
                 if doubts.get(name, version) == version:
                     self.said[type_url, name] = version
@@ -321,6 +322,7 @@ def do(conversation: Conversation, step: Step) -> None:
 @given(steps=st.lists(STEPS, max_size=40), nacks=st.sampled_from(["names", "nothing", "whole"]))
 def test_the_client_ends_with_the_newest_state(client: type[Envoy], steps: list[Step], nacks: str) -> None:
     """Whatever the order: nothing is said twice, and in the end the client runs what it does not refuse."""
+    note(f"{nacks}: {steps}")
     conversation = Conversation(client(nacks))
     for step in steps:
         do(conversation, step)
