@@ -10,13 +10,12 @@ from typing import Any
 
 from control_plane.resources.model import Snapshot, check_consistent
 from control_plane.xds.connection import Connection
-from control_plane.xds.messages import Request, Response
+from control_plane.xds.messages import Request, Response, Settled, Variant
 from control_plane.xds.node import TTL_FEATURE, WRAPPER_FEATURE, Node, NodeKey
 from control_plane.xds.past import Past
 from control_plane.xds.services import AGGREGATED, Service
 from control_plane.xds.session import Session, TypeStatus
 from control_plane.xds.status import News, NodeStatus, joined
-from control_plane.xds.subscription import Settled, Variant
 
 __all__ = ["Connection", "News", "NodeStatus", "SnapshotCache"]
 

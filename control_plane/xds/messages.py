@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from control_plane.resources.model import Resource
+
+Variant = Literal["delta", "sotw"]
 
 
 class ProtocolError(ValueError):
@@ -61,3 +64,32 @@ class Response:
     revision: int
     version: str = ""
     beats: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one response says.
+
+    Attributes:
+        put: Resources; in SotW's full state all that the client should run.
+        removed: Names that are not there (any more); in SotW never said.
+        changed: Names put that the client is not known to run in this version.
+        beats: Names put only so that their time to live begins anew.
+        version: The fingerprint of what the client then has (SotW).
+    """
+
+    put: tuple[Resource, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+    beats: frozenset[str] = frozenset()
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A response that the client answered. `refused` names what it did not take, by its `error`."""
+
+    type_url: str
+    nonce: str
+    refused: tuple[str, ...] = ()
+    error: str | None = None

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Final
 
 from control_plane.resources.model import Snapshot
-from control_plane.xds.messages import ProtocolError, Request, Response
+from control_plane.xds.messages import ProtocolError, Request, Response, Settled, Variant
 from control_plane.xds.past import Past
 from control_plane.xds.rejection import Rejection
-from control_plane.xds.subscription import Settled, Subscription, Variant
+from control_plane.xds.subscription import Subscription
 from control_plane.xds.type_rules import rank, rules_of
 from wire.names import CLUSTER_TYPE, ENDPOINT_TYPE
 

@@ -15,10 +15,9 @@ import structlog
 
 from control_plane.resources.model import short_type
 from control_plane.xds.cache import Connection, SnapshotCache
-from control_plane.xds.messages import ProtocolError, Request, Response
+from control_plane.xds.messages import ProtocolError, Request, Response, Variant
 from control_plane.xds.metrics import XdsMetrics
 from control_plane.xds.node import TTL_FEATURE, WRAPPER_FEATURE, NodeKey, UnknownNodeError, checked_key
-from control_plane.xds.subscription import Variant
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 
 log = structlog.get_logger(__name__)
