@@ -7,7 +7,7 @@ removed goes only when no later type has anything under way: make before break.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -203,8 +203,8 @@ class Session:
             quarantine=self._states,
             now=now,
         )
-        if type_url == CLUSTER_TYPE and past is not None and request.states:
-            self._warming |= past.unanswered  # their endpoints may not have come before the stream ended
+        if type_url == ENDPOINT_TYPE and request.states:
+            self._warming |= self._warmed_before(request.subscribe)
         if self._snapshot is not None:
             subscription.update(self._snapshot.of(type_url), (), now)
         self._subscriptions[type_url] = subscription
@@ -247,6 +247,17 @@ class Session:
             asked = {name for name in self._warming if endpoints.wants(name)}
             endpoints.renew(asked)
             self._warming -= asked
+
+    def _warmed_before(self, names: Iterable[str]) -> Collection[str]:
+        """Return the clusters that may wait for endpoints that they did not get on the stream before.
+
+        A client whose clusters warm asks for endpoints first, and for clusters when
+        they are warm. A new control plane knows by that alone, but not of which.
+        """
+        before = self._past.get(CLUSTER_TYPE)
+        if before is not None:
+            return before.unanswered
+        return names if self._aggregated and not self.asked(CLUSTER_TYPE) else ()
 
     def _repeat(self, subscription: Subscription, nonce: str) -> None:
         """Take a SotW request that says nothing new, after all was answered: it is no ACK, it asks again.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 
+from control_plane.xds.messages import Variant
 from control_plane.xds.session import Request, Response
-from control_plane.xds.subscription import Variant
 from tests.xds.pure import TYPES
 
 CDS, EDS, LDS = TYPES["cds"], TYPES["eds"], TYPES["lds"]
@@ -43,6 +43,10 @@ class Envoy(ABC):
         self.answers.clear()
         self._withheld.clear()
         self.begin()
+
+    def ask_for_clusters(self, request: Request) -> None:
+        """Send the first request for clusters, once none is cold."""
+        (self._withheld if self.cold else self.answers).append(request)
 
     def restart(self) -> None:
         """Begin a new life, with nothing."""
@@ -142,7 +146,7 @@ class DeltaEnvoy(Envoy):
     def begin(self) -> None:
         """Send the first requests of a stream."""
         clusters = tuple(sorted(self.runs[CDS]))
-        self.answers.append(Request(CDS, ("*",), has=self.has(CDS)))
+        self.ask_for_clusters(Request(CDS, ("*",), has=self.has(CDS)))
         if clusters:
             self.answers.append(Request(EDS, clusters, has=self.has(EDS)))
         self.answers.append(Request(LDS, has=self.has(LDS)))
@@ -202,7 +206,7 @@ class SotwEnvoy(Envoy):
     def begin(self) -> None:
         """Send the first requests of a stream."""
         self._nonce.clear()
-        self.answers.append(self._request(CDS))
+        self.ask_for_clusters(self._request(CDS))
         if self.runs[CDS]:
             self.answers.append(self._request(EDS))
         self.answers.append(self._request(LDS))

@@ -98,7 +98,6 @@ class Conversation:
             self.envoy.restart()
         if fresh:
             self.envoy.be_honest()
-            self.envoy.give_up()  # nobody can know that it was warming
         self.doubts = {type_url: dict(each.unsettled) for type_url, each in past.items()}
         self.session = Session(past, self.envoy.variant)
         self.wire.clear()
@@ -132,6 +131,8 @@ class Conversation:
             changed = {*request.subscribe, *request.unsubscribe}
         for name in changed:
             self.said.pop((type_url, name), None)
+        if first and type_url == EDS and not self.session.asked(CDS):  # its clusters warm
+            self.allowed |= {(EDS, name) for name in request.subscribe}
         self.states = self.states or request.states
         if first and not self.states:  # a client that states nothing was restarted: another chance
             self.refused = {each for each in self.refused if each[0] != type_url}
