@@ -7,7 +7,7 @@ removed goes only when no later type has anything under way: make before break.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -204,7 +204,7 @@ class Session:
             now=now,
         )
         if type_url == ENDPOINT_TYPE and request.states:
-            self._warming |= self._warmed_before(request.subscribe)
+            self._warming.update(self._warmed_before(request.subscribe))
         if self._snapshot is not None:
             subscription.update(self._snapshot.of(type_url), (), now)
         self._subscriptions[type_url] = subscription
@@ -248,7 +248,7 @@ class Session:
             endpoints.renew(asked)
             self._warming -= asked
 
-    def _warmed_before(self, names: Iterable[str]) -> Collection[str]:
+    def _warmed_before(self, names: Collection[str]) -> Collection[str]:
         """Return the clusters that may wait for endpoints that they did not get on the stream before.
 
         A client whose clusters warm asks for endpoints first, and for clusters when
