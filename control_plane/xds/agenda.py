@@ -33,6 +33,7 @@ class Agenda:
         self.resources: Mapping[str, Resource] | None = None
         self.due: set[str] = set()
         self._forced: set[str] = set()  # those of them that are current
+        self._lent: dict[str, Resource] = {}  # to be told although they are gone
         self._interest = interest
         self._ledger = ledger
         self._bad = bad
@@ -48,6 +49,11 @@ class Agenda:
         version = self._ledger.sent.get(name, ABSENT)
         known = (self.newest(name), self._bad.kept.get(name))
         return next((each for each in known if each is not None and each.version == version), None)
+
+    def lend(self, name: str, resource: Resource) -> None:
+        """Have the client told of a resource that is gone, because it waits for it."""
+        self._lent[name] = resource
+        self.check(name)
 
     def check(self, name: str, *, force: bool = False) -> None:
         """Find out whether the client must be told of a name; `force`: even if it is current."""
@@ -69,6 +75,7 @@ class Agenda:
         """Note that nothing is to be told of a name."""
         self.due.discard(name)
         self._forced.discard(name)
+        self._lent.pop(name, None)
 
     def chosen(self, removals: bool, max_bytes: int) -> dict[str, Resource | None]:
         """Return what is due and may be said now: one suspect, if there are any, else all of it.
@@ -82,7 +89,7 @@ class Agenda:
         later: list[str] = []
         size = 0
         for name in sorted(self.due) if trial is None else (trial,):
-            resource = self._bad.target(name, self.newest(name))
+            resource = self._bad.target(name, self.newest(name)) or self._lent.get(name)
             if resource is None and not removals and self._ledger.sent.get(name, ABSENT) != ABSENT:
                 later.append(name)  # make before break
                 continue
@@ -112,7 +119,7 @@ class Agenda:
         if self._bad.holds(name, newest):
             return name in self._bad.restore  # contained, even if it is asked for again
         if newest is None and not self._removes:
-            return False
+            return name in self._lent
         if name in self._forced:
             return True
         if name in self._ledger.sent:

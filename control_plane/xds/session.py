@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from control_plane.resources.model import Snapshot
+from control_plane.resources.model import Resource, Snapshot
 from control_plane.xds.messages import ProtocolError, Request, Response, Settled, Variant
 from control_plane.xds.past import Past
 from control_plane.xds.rejection import Rejection
 from control_plane.xds.subscription import Subscription
 from control_plane.xds.type_rules import rank, rules_of
+from control_plane.xds.warming import Warming, answer_due_since
 from wire.names import CLUSTER_TYPE, ENDPOINT_TYPE
 
 __all__ = ["MAX_RESPONSE_BYTES", "MAX_TYPES", "ProtocolError", "Request", "Response", "Session", "TypeStatus"]
@@ -81,17 +82,19 @@ class Session:
         self._nonces = 0
         self._last_nonce: dict[str, str] = {}  # by type
         self._states = False  # whether the client has stated to run anything
-        # Clusters that were put and whose endpoints must follow, asked for or not.
-        self._warming: set[str] = set()
+        self._warming = Warming()
 
     def update(self, snapshot: Snapshot, revision: int, now: int) -> None:
         """Have the client run `snapshot` from `now` (Unix ns) on."""
-        changed = snapshot.changed_since(self._snapshot)
-        begins = self._snapshot is None
+        old, begins = self._snapshot, self._snapshot is None
+        changed = snapshot.changed_since(old)
+        if old is not None and self.variant == "sotw":
+            self._note_leaving(old.of(ENDPOINT_TYPE), snapshot, changed.get(ENDPOINT_TYPE, ()))
         self._snapshot, self._revision = snapshot, revision
         for type_url, subscription in self._subscriptions.items():
             if begins or type_url in changed:
                 subscription.update(snapshot.of(type_url), changed.get(type_url, ()), now)
+        self._warming.feed(self._subscriptions.get(ENDPOINT_TYPE))
         self._complete()
 
     def receive(self, request: Request, now: int) -> Settled | None:
@@ -109,7 +112,7 @@ class Session:
             subscription.unsubscribe(request.unsubscribe)
             subscription.subscribe(request.subscribe)
         if request.type_url == ENDPOINT_TYPE:
-            self._warm(subscription)
+            self._warming.feed(subscription)
         idle = not subscription.flight
         settled = subscription.settle(request.nonce, request.error, now) if request.nonce else None
         if repeated and idle and request.error is None:
@@ -139,8 +142,11 @@ class Session:
 
     def waits(self) -> list[tuple[str, int]]:
         """Return the types that wait for an answer, and since when (Unix ns)."""
-        waits = ((type_url, self._waits_since(each)) for type_url, each in self._subscriptions.items())
-        return [(type_url, since) for type_url, since in waits if since is not None]
+        waits = {type_url: each.flight.since for type_url, each in self._subscriptions.items()}
+        if waits.get(CLUSTER_TYPE) is not None:
+            endpoints = self._subscriptions.get(ENDPOINT_TYPE)
+            waits[CLUSTER_TYPE] = answer_due_since(self._subscriptions[CLUSTER_TYPE], endpoints)
+        return [(type_url, since) for type_url, since in waits.items() if since is not None]
 
     def acked_revisions(self) -> dict[str, int]:
         """Return, by type, the highest revision of which the client runs everything; 0 if of none."""
@@ -204,7 +210,8 @@ class Session:
             now=now,
         )
         if type_url == ENDPOINT_TYPE and request.states:
-            self._warming.update(self._warmed_before(request.subscribe))
+            first = self._aggregated and not self.asked(CLUSTER_TYPE)
+            self._warming.resume(self._past.get(CLUSTER_TYPE), request.subscribe, first=first)
         if self._snapshot is not None:
             subscription.update(self._snapshot.of(type_url), (), now)
         self._subscriptions[type_url] = subscription
@@ -226,9 +233,8 @@ class Session:
                 )
             )
             if type_url == CLUSTER_TYPE:
-                self._warming.update(batch.changed)
-                self._warming.difference_update(batch.removed)
-                self._warm(self._subscriptions.get(ENDPOINT_TYPE))
+                self._warming.put(batch)
+                self._warming.feed(self._subscriptions.get(ENDPOINT_TYPE))
 
     def _complete(self) -> None:
         """Note of which types nothing more is to be sent."""
@@ -236,28 +242,11 @@ class Session:
             for subscription in self._subscriptions.values():
                 subscription.complete(self._revision)
 
-    def _warm(self, endpoints: Subscription | None) -> None:
-        """Have the endpoints of clusters that were put follow them.
-
-        An updated cluster warms until its endpoints come, and in Delta Envoy
-        does not ask for them again. On a new stream it may be put before the
-        endpoints are asked for at all.
-        """
-        if endpoints is not None and self._warming:
-            asked = {name for name in self._warming if endpoints.wants(name)}
-            endpoints.renew(asked)
-            self._warming -= asked
-
-    def _warmed_before(self, names: Collection[str]) -> Collection[str]:
-        """Return the clusters that may wait for endpoints that they did not get on the stream before.
-
-        A client whose clusters warm asks for endpoints first, and for clusters when
-        they are warm. A new control plane knows by that alone, but not of which.
-        """
-        before = self._past.get(CLUSTER_TYPE)
-        if before is not None:
-            return before.unanswered
-        return names if self._aggregated and not self.asked(CLUSTER_TYPE) else ()
+    def _note_leaving(self, old: Mapping[str, Resource], new: Snapshot, changed: Collection[str]) -> None:
+        clusters, endpoints = (self._subscriptions.get(each) for each in (CLUSTER_TYPE, ENDPOINT_TYPE))
+        if clusters is not None and changed:
+            gone = {name: old[name] for name in changed if name in old}
+            self._warming.leave(gone, new.of(ENDPOINT_TYPE), clusters, endpoints)
 
     def _repeat(self, subscription: Subscription, nonce: str) -> None:
         """Take a SotW request that says nothing new, after all was answered: it is no ACK, it asks again.
@@ -274,19 +263,3 @@ class Session:
             clusters = self._subscriptions.get(CLUSTER_TYPE)
             names &= set() if clusters is None else clusters.flight.puts()
         subscription.renew(names)
-
-    def _waits_since(self, subscription: Subscription) -> int | None:
-        """Return since when an answer is due; None while none is.
-
-        Envoy withholds its answer to a cluster that warms until its endpoints are
-        there; then it is due from when they were accepted.
-        """
-        since = subscription.flight.since
-        if since is None or subscription.type_url != CLUSTER_TYPE:
-            return since
-        endpoints = self._subscriptions.get(ENDPOINT_TYPE)
-        for name in subscription.flight.puts():
-            if endpoints is None or name not in endpoints.ledger.acked:
-                return None
-            since = max(since, endpoints.ledger.since.get(name, 0))
-        return since

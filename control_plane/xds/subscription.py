@@ -30,7 +30,6 @@ class Subscription:
 
     Attributes:
         type_url: The type.
-        variant: How the client speaks.
         interest: What it wants.
         ledger: What it has.
         flight: What it has not answered.
@@ -40,7 +39,6 @@ class Subscription:
     def __init__(self, type_url: str, variant: Variant = "delta", *, ttl: bool = False) -> None:
         """`ttl`: whether the client understands times to live."""
         self.type_url = type_url
-        self.variant: Variant = variant
         self.interest = Interest()
         self.ledger = Ledger(prints=variant == "sotw")
         self.flight = Flight(1 if variant == "sotw" else MAX_IN_FLIGHT)
@@ -157,6 +155,14 @@ class Subscription:
         for name in names:
             self._agenda.check(name, force=True)
 
+    def lend(self, name: str, resource: Resource) -> None:
+        """Send a resource although it is gone: the client waits for it."""
+        self._agenda.lend(name, resource)
+
+    def may_lack(self, name: str) -> bool:
+        """Whether something of a name is still to be sent, or was not asked for yet."""
+        return name in self._agenda.due or not self.wants(name)
+
     def renew(self, names: Iterable[str]) -> None:
         """Do as `resend`; in place of what was refused, send what was accepted last."""
         for name in names:
@@ -198,12 +204,7 @@ class Subscription:
     def take(self, nonce: str, *, removals: bool, max_bytes: int, now: int) -> Batch | None:
         """Return what to send now under `nonce`, noted as sent; None if there is nothing.
 
-        Args:
-            nonce: Names the response; new for each.
-            removals: Whether what the client has may be removed now.
-            max_bytes: The bodies of a batch are about this many bytes at most,
-                unless it must be the full state.
-            now: Unix ns.
+        See Agenda.chosen for `removals` and `max_bytes`; `now` is in Unix ns.
         """
         if self._agenda.resources is None or self.flight.full:
             return None
@@ -290,11 +291,10 @@ class Subscription:
 
     def _lose(self, name: str) -> None:
         """Take note that a name is not asked for any more."""
-        if self.wants(name):
-            return
-        self._forget(name)
-        if self._agenda.newest(name) is not None:
-            self._unwanted.add(name)
+        if not self.wants(name):
+            self._forget(name)
+            if self._agenda.newest(name) is not None:
+                self._unwanted.add(name)
 
     def _forget(self, name: str) -> None:
         self.ledger.forget(name)
