@@ -32,6 +32,8 @@ _OPTIONS: Final = (
     # One that hangs is left before its successor, which begins after 6 s, has waited 10 s for nodes.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # gRPC waits for the longer of the two: by default a minute
+    ("grpc.http2.max_pings_without_data", 0),  # by default a quiet stream is asked for signs of life twice
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.enable_retries", 0),
 )

@@ -158,6 +158,7 @@ class RealEnvoy:
     admin_url: str = ""
     node_id: str = NODE.node_id
     variant: Variant = "delta"
+    xds_others: tuple[str, ...] = ()
 
     async def start(self) -> None:
         """Start it and wait for its admin interface."""
@@ -168,6 +169,7 @@ class RealEnvoy:
             xds_port=self.xds_port,
             ext_proc_socket=str(self.socket),
             xds_variant=self.variant,
+            xds_others=self.xds_others,
         )
         file, address = self.folder / "bootstrap.json", self.folder / "admin"
         address.unlink(missing_ok=True)
