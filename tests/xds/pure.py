@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from control_plane.resources.model import Resource, Snapshot, new_snapshot
-from control_plane.xds.session import Request, Response, Session
+from control_plane.xds.messages import Request, Response, Variant
+from control_plane.xds.session import Session
 
 
 def resource(type_url: str, name: str, version: str) -> Resource:
@@ -39,16 +40,17 @@ NOW = 1_800_000_000_000_000_000  # Unix ns; nothing here depends on it
 
 
 class Talk:
-    """A conversation with a session, in short words."""
+    """A conversation with a session, in short words. In SotW `ask` names all that is wanted."""
 
-    def __init__(self, session: Session | None = None) -> None:
-        self.session = session or Session()
+    def __init__(self, session: Session | None = None, variant: Variant = "delta") -> None:
+        self.session = session or Session(variant=variant)
         self.revision = 0
+        self.now = NOW
 
     def publish(self, **types: Mapping[str, str]) -> list[str]:
         """Publish a snapshot; return what is sent."""
         self.revision += 1
-        self.session.update(snapshot(**types), self.revision, NOW)
+        self.session.update(snapshot(**types), self.revision, self.now)
         return self.sent()
 
     def ask(
@@ -58,10 +60,12 @@ class Talk:
         drop: Iterable[str] = (),
         has: Mapping[str, str] | None = None,
         nonce: str = "",
+        error: str | None = None,
+        version: str = "",
     ) -> list[str]:
         """Send a request; return what is sent."""
-        request = Request(TYPES[alias], tuple(subscribe), tuple(drop), has or {}, nonce)
-        self.session.receive(request, NOW)
+        request = Request(TYPES[alias], tuple(subscribe), tuple(drop), has or {}, nonce, error, version)
+        self.session.receive(request, self.now)
         return self.sent()
 
     def ack(self, alias: str, nonce: str) -> list[str]:
@@ -70,12 +74,12 @@ class Talk:
 
     def nack(self, alias: str, nonce: str, error: str) -> list[str]:
         """Refuse a response; return what is sent."""
-        self.session.receive(Request(TYPES[alias], nonce=nonce, error=error), NOW)
+        self.session.receive(Request(TYPES[alias], nonce=nonce, error=error), self.now)
         return self.sent()
 
     def sent(self) -> list[str]:
         """Return the responses as text: `<nonce> <alias> <name>@<version> -<name>`."""
-        return [text(response) for response in self.session.responses(NOW)]
+        return [text(response) for response in self.session.responses(self.now)]
 
     def acked(self, alias: str) -> int:
         """Return the acknowledged revision of a type."""
