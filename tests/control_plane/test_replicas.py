@@ -61,7 +61,7 @@ async def goes_on(
 async def test_a_leader_that_is_killed_is_followed_by_the_standby(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
-    """Within 10 s Envoy and worker are at the other one; changes flow; the dead one comes back to stand by."""
+    """Within 10 s Envoy and worker are at the other one; the dead one then stands by."""
     async with replicated(tmp_path, nats_server) as whole:
         before = await streaming(whole)
         updates = await whole.updates()
@@ -95,7 +95,7 @@ async def test_a_leader_that_ends_in_order_is_followed_at_once(
 
 
 async def test_a_leader_that_was_stopped_does_nothing_more(tmp_path: Path, nats_server: NatsServer) -> None:
-    """The other one leads and removes a sensor. The stopped one ends once it can, and the sensor stays away."""
+    """The other one leads and removes a sensor. The stopped one then ends, the sensor stays away."""
     async with replicated(tmp_path, nats_server) as whole:
         before = await streaming(whole)
         await whole.api("POST", "/v1/sensors", machine("press-2"))
