@@ -95,7 +95,6 @@ async def test_endpoints_follow_a_changed_cluster_over_a_reconnect(plane: Plane,
     await client.expect_silence()
 
 
-@pytest.mark.xfail(strict=False, reason="they are sent again only once the clusters are asked for")
 async def test_endpoints_follow_a_cluster_that_was_warming_when_the_stream_broke(
     plane: Plane, variant: str
 ) -> None:
