@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from envoy_bootstrap.__main__ import main
 from envoy_bootstrap.binary import envoy_binary
 from envoy_bootstrap.bootstrap import BootstrapConfig, build_bootstrap
 
@@ -120,3 +122,20 @@ def test_the_longest_socket_path_there_is_is_taken() -> None:
     """107 bytes."""
     fields = CASES["address"].model_dump() | {"ext_proc_socket": "/" + "x" * 106}
     assert BootstrapConfig.model_validate(fields).ext_proc_socket.endswith("x")
+
+
+def test_the_command_prints_a_bootstrap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file or from stdin; what is no good is said, with exit code 2."""
+    config = CASES["replicas"].model_dump_json()
+    file = tmp_path / "node.json"
+    file.write_text(config)
+    assert main(["--config", str(file)]) == 0
+    assert capsys.readouterr().out == (GOLDEN / "replicas.json").read_text()
+    monkeypatch.setattr("sys.stdin", io.StringIO(config))
+    assert main(["--config", "-"]) == 0
+    assert capsys.readouterr().out == (GOLDEN / "replicas.json").read_text()
+    file.write_text('{"node_id": "node-1"}')
+    assert main(["--config", str(file)]) == 2
+    assert "xds_host" in capsys.readouterr().err
