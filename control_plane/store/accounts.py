@@ -46,6 +46,7 @@ class SqlAccounts:
         token = await asyncio.to_thread(read_token, token_file)
         if token is not None and await self.authenticate(token) is not None:
             return
+        given = token is not None and shared
         if token is None or not shared:
             token = new_token()
             await asyncio.to_thread(write_token, token_file, token)
@@ -53,7 +54,7 @@ class SqlAccounts:
             await connection.execute(delete(TOKENS).where(TOKENS.c.name == OPERATOR))
             row = {"name": OPERATOR, "sha256": token_hash(token), "created_unix_ns": self._now()}
             await connection.execute(insert(TOKENS).values(row))
-        log.info("token_issued", file=str(token_file))
+        log.info("token_taken" if given else "token_issued", file=str(token_file))
 
     async def authenticate(self, token: str) -> Principal | None:
         """See Accounts."""

@@ -90,6 +90,21 @@ async def test_the_token_stays_and_a_lost_one_is_replaced(accounts: SqlAccounts,
     assert read_token(file) != "made up"
 
 
+async def test_the_token_of_a_file_that_is_shared_is_taken(accounts: SqlAccounts, tmp_path: Path) -> None:
+    """Replicas have one token, whoever of them made it; without a file there is a new one."""
+    file = tmp_path / "token"
+    first = read_token(file)
+    assert first is not None
+    file.write_text("made by another replica\n")
+    await accounts.ensure_operator(file, shared=True)
+    assert read_token(file) == "made by another replica"
+    assert (await operator(accounts, tmp_path)).name == OPERATOR
+    assert await accounts.authenticate(first) is None
+    file.unlink()
+    await accounts.ensure_operator(file, shared=True)
+    assert (await operator(accounts, tmp_path)).name == OPERATOR
+
+
 async def test_a_repeated_request_gets_its_answer(accounts: SqlAccounts, tmp_path: Path) -> None:
     """Noted, then answered: the same answer again, with one audit row."""
     principal = await operator(accounts, tmp_path)
