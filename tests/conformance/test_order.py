@@ -5,8 +5,6 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consi
 
 from __future__ import annotations
 
-import pytest
-
 from tests.conformance.client import Client
 from tests.conformance.plane import Plane
 
@@ -171,7 +169,6 @@ async def test_when_all_clusters_have_gone_no_endpoints_are_meant(plane: Plane, 
     await client.takes("eds", {"b": "1"})
 
 
-@pytest.mark.xfail(strict=False, reason="in SotW nothing is said of endpoints that are gone")
 async def test_a_cluster_that_goes_before_it_is_warm_holds_up_nothing(plane: Plane, variant: str) -> None:
     """Envoy waits for its endpoints and answers no cluster meanwhile: it must hear of one or the other."""
     plane.publish(cds={"a": "1"}, eds={"a": "1"}, lds={"l": "1"}, rds={"r": "1"})

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from prometheus_client import CollectorRegistry
@@ -18,6 +18,7 @@ from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.server import AdsServer
 from control_plane.xds.session import TypeStatus
 from envoy_bootstrap.admin import AdminClient
+from tests.xds.dump import Dump
 from tests.xds.support import (
     NODE,
     TIMEOUT_S,
@@ -102,6 +103,10 @@ class ControlPlane:
             )
 
         await wait_cache(self.cache, f"{type_url} is answered", answered)
+
+    def asked(self, type_url: str) -> bool:
+        """Return whether Envoy has asked for a type."""
+        return any(each.key == NODE and type_url in each.types for each in self.cache.nodes())
 
     def connected_since(self) -> int | None:
         """Return when Envoy's stream began; None while it has none."""
@@ -202,43 +207,6 @@ class Rig:
         """Return what Envoy runs."""
         async with AdminClient(self.envoy.admin_url) as admin:
             return Dump(await admin.config_dump(endpoints=True))
-
-
-@dataclass(frozen=True)
-class Dump:
-    """Envoy's configuration dump."""
-
-    configs: list[dict[str, Any]]
-
-    @property
-    def clusters(self) -> dict[str, dict[str, Any]]:
-        """The active clusters that came over xDS, by name."""
-        return {each["cluster"]["name"]: each["cluster"] for each in self._of("dynamic_active_clusters")}
-
-    @property
-    def warming(self) -> list[str]:
-        """The names of clusters that warm."""
-        return [each["cluster"]["name"] for each in self._of("dynamic_warming_clusters")]
-
-    @property
-    def listeners(self) -> dict[str, dict[str, Any]]:
-        """The active listeners that came over xDS, by name."""
-        found = self._of("dynamic_listeners")
-        return {each["name"]: each["active_state"]["listener"] for each in found if "active_state" in each}
-
-    @property
-    def sensors(self) -> dict[str, list[str]]:
-        """The sensors that have an endpoint, by cluster, sorted."""
-        found = (each["endpoint_config"] for each in self._of("dynamic_endpoint_configs"))
-        return {each["cluster_name"]: sorted(_sensors(each)) for each in found}
-
-    def _of(self, field: str) -> list[dict[str, Any]]:
-        return [each for config in self.configs for each in config.get(field, [])]
-
-
-def _sensors(assignment: dict[str, Any]) -> list[str]:
-    endpoints = (each for place in assignment.get("endpoints", []) for each in place.get("lb_endpoints", []))
-    return [each["metadata"]["filter_metadata"]["envoy.lb"]["sensor"] for each in endpoints]
 
 
 async def line(response: aiohttp.ClientResponse) -> str:

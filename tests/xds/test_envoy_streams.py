@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 
 from control_plane.resources.model import Resource
@@ -202,7 +201,6 @@ async def test_200_streams_outlive_100_changes_of_others(tmp_path: Path, variant
             stream.close()
 
 
-@pytest.mark.xfail(strict=False, reason="in SotW nothing is said of endpoints that are gone")
 async def test_streams_outlive_changes_that_come_faster_than_envoy_answers(
     tmp_path: Path, variant: Variant
 ) -> None:
