@@ -71,7 +71,7 @@ def test_a_broken_rule_is_named(changes: dict[str, Any], field: tuple[str, ...],
         ({"hosts": [{"id": "lab", "url": "ftp://x"}]}, "match pattern"),
         ({"hosts": [{"id": "lab", "url": "http://x"}] * 2}, "twice: lab"),
         ({"surprise": 1}, "not permitted"),
-        ({"replica": "Control A", "xds_port": 1}, "replica must be a DNS label"),
+        ({"replica": "Control A", "xds_port": 1}, "replica 'Control A' must be a DNS label"),
         ({"replica": "control-a"}, "xds_port of a replica must not be 0"),
     ],
 )
