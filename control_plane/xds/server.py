@@ -38,6 +38,8 @@ _OPTIONS: Final = (
     # A client that hangs, or whose machine is gone, is noticed within 20 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # gRPC waits for the longer of the two: by default a minute
+    ("grpc.http2.max_pings_without_data", 0),  # by default a quiet stream is asked for signs of life twice
     # Clients ping every 10 s or so; by default the third ping on a quiet stream would end the connection.
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
