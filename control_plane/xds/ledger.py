@@ -27,7 +27,7 @@ class Ledger:
         self.acked: dict[str, str] = {}
         self.since: dict[str, int] = {}
         self.news: set[str] = set()
-        self._doubtful: set[str] = set()  # of which the client may run what was never acknowledged
+        self._doubtful: dict[str, str] = {}  # what it states, but may run another version of
         self._print = Fingerprint() if prints else None
 
     @property
@@ -35,10 +35,10 @@ class Ledger:
         """The version of everything that was sent; empty where none is asked for."""
         return "" if self._print is None else str(self._print)
 
-    def doubt(self, name: str) -> None:
-        """Note that the client may run something of a name that it does not state."""
+    def doubt(self, name: str, stated: str) -> None:
+        """Note that the client may run another version of a name than it states (ABSENT: none)."""
         self.sent[name] = UNSTATED
-        self._doubtful.add(name)
+        self._doubtful[name] = stated or UNSTATED
 
     def believe(self, name: str, version: str, since: int) -> None:
         """Note that the client states to run a version."""
@@ -54,7 +54,7 @@ class Ledger:
 
     def accept(self, name: str, version: str, now: int, *, lifted: bool) -> None:
         """Note that the client runs a version; `lifted`: it had refused it before."""
-        self._doubtful.discard(name)
+        self._doubtful.pop(name, None)
         before = self.acked.pop(name, ABSENT)
         if version != ABSENT:
             self.acked[name] = version
@@ -71,15 +71,18 @@ class Ledger:
 
     def revert(self, name: str, *, named: bool) -> None:
         """Go back to what the client had before what it was sent last."""
-        self._set(name, self.acked.get(name, ABSENT), named=named)
-        if name in self._doubtful:
+        # Of what is in doubt it did not run what it has just refused: so what it stated.
+        stated = self._doubtful.get(name, ABSENT)
+        known = ABSENT if stated == UNSTATED else stated
+        self._set(name, self.acked.get(name, known), named=named)
+        if stated == UNSTATED:
             self.sent[name] = UNSTATED
 
     def forget(self, name: str) -> None:
         """Drop what is known of a name."""
         for known in (self.sent, self.acked, self.since):
             known.pop(name, None)
-        self._doubtful.discard(name)
+        self._doubtful.pop(name, None)
         if self._print is not None:
             self._print.put(name, ABSENT)
         self.news.add(name)

@@ -27,12 +27,12 @@ def believe(
     """Take what the client states to have for true, but for what it may run without stating it."""
     for name, version in past.unsettled.items():
         if wants(name) and (version == ABSENT or has.get(name) != version):
-            ledger.doubt(name)
+            ledger.doubt(name, has.get(name, ABSENT))
     for name, version in has.items():
         if wants(name) and name not in ledger.sent:
             ledger.believe(name, version, past.since_of(name, version) or now)
             bad.believe(name, version)
-    for name in [name for name, each in bad.kept.items() if ledger.acked.get(name) != each.version]:
+    for name in [name for name, each in bad.kept.items() if has.get(name) != each.version]:
         del bad.kept[name]
 
 
