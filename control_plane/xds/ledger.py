@@ -35,6 +35,12 @@ class Ledger:
         """The version of everything that was sent; empty where none is asked for."""
         return "" if self._print is None else str(self._print)
 
+    @property
+    def states(self) -> dict[str, str]:
+        """What the client states to run, or has confirmed."""
+        doubtful = {name: version for name, version in self._doubtful.items() if version != UNSTATED}
+        return {**doubtful, **self.acked}
+
     def doubt(self, name: str, stated: str) -> None:
         """Note that the client may run another version of a name than it states (ABSENT: none)."""
         self.sent[name] = UNSTATED

@@ -70,10 +70,10 @@ def remember(ledger: Ledger, flight: Flight, bad: Containment, accepted: str | N
     statements: dict[str, Mapping[str, str]] = {}
     if accepted is not None:
         if accepted:
-            statements[accepted] = ledger.acked
+            statements[accepted] = ledger.states
         for sent in flight:
             told = {name: version_of(each) for name, each in sent.told.items()}
-            has = {**ledger.acked, **told}
+            has = {**ledger.states, **told}
             statements[sent.version] = {name: each for name, each in has.items() if each != ABSENT}
     return Past(
         unsettled(ledger, flight, bad, late=late),
