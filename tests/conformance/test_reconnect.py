@@ -213,3 +213,22 @@ async def test_a_new_control_plane_that_knows_only_the_bad_one_recovers(
             assert client.have["cds"] == {"a": "2", "b": good}
             await other.acked(revision, *FLEET)
         await client.close()
+
+
+async def test_what_was_good_stays_though_the_bad_one_was_under_way_when_the_stream_broke(
+    plane: Plane, variant: str
+) -> None:
+    """The client states the good one; of the bad one nothing was heard."""
+    client = await running(plane, variant)
+    plane.publish(**{**FLEET, "cds": {"a": "1", "b": "bad"}})
+    await client.expect("cds", {"b": "bad"}, keeps={"a": "1"})
+    await client.close()
+    await plane.disconnected()
+    await client.resume(plane.port)
+    await client.drain({"b": "bad"}, "Error adding/updating cluster(s) b: no")
+    plane.publish(**{**FLEET, "cds": {"a": "2", "b": "bad"}})
+    heard = await client.drain({"b": "bad"}, "Error adding/updating cluster(s) b: no")
+    assert [answer.put for answer in heard if answer.alias == "cds"] == [
+        {"a": "2", "b": "1"} if variant == "sotw" else {"a": "2"}
+    ]
+    assert client.have["cds"] == {"a": "2", "b": "1"}
