@@ -96,13 +96,13 @@ def unsettled(ledger: Ledger, flight: Flight, bad: Containment, *, late: bool) -
     names = flight.names()
     names.update(name for name, version in ledger.sent.items() if version == UNSTATED)
     names.update(bad.rejected, bad.partial, bad.suspects)
-    found: dict[str, str] = {}
+    states, found = ledger.states, dict[str, str]()
     for name in names:
         newest = ledger.sent.get(name, ABSENT)
         # A version in between may have come in a response that was refused for others: the client runs
         # it, and states the one before, which may be the newest one again by now.
         between = any(version_of(each) != newest for each in flight.says(name))
         doubt = name in bad.partial or name in bad.suspects or name in bad.restore or between
-        known = ledger.acked if name in bad.rejected and not late else ledger.sent
+        known = states if name in bad.rejected and not late else ledger.sent
         found[name] = ABSENT if doubt else known.get(name, ABSENT)
     return found
