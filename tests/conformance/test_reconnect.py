@@ -234,9 +234,6 @@ async def test_what_was_good_stays_though_the_bad_one_was_under_way_when_the_str
     assert client.have["cds"] == {"a": "2", "b": "1"}
 
 
-@pytest.mark.xfail(
-    strict=False, reason="in SotW a second stream that breaks takes the last good version along"
-)
 async def test_what_was_good_stays_over_several_broken_streams(plane: Plane, variant: str) -> None:
     """Each stream ends with something bad under way: the last good version of none is lost."""
     client = await running(plane, variant)
