@@ -5,6 +5,8 @@ from __future__ import annotations
 # --- the stream from a guest agent, through Envoy ---------------------------------------------
 STREAM_PATH = "/v1/stream"  # GET {STREAM_PATH}?after=<epoch>:<seq>
 FRAMES_CONTENT_TYPE = "application/vnd.gaugeway.frames.v1+protobuf"
+SENML_CONTENT_TYPE = "application/senml+json"  # RFC 8428: packs, each a whole JSON array
+SENSML_CONTENT_TYPE = "application/sensml+json"  # the same as a stream that never ends
 SENSOR_HEADER = "x-gaugeway-sensor"  # follower -> Envoy: which sensor (subset key)
 CLUSTER_HEADER = "x-gaugeway-cluster"  # follower -> Envoy: the cluster of the sensor's host
 LEASE_HEADER = "x-gaugeway-lease"  # follower -> Envoy -> session: the follower's own stream token

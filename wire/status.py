@@ -35,6 +35,18 @@ class StreamStatus(Message):
     error: str | None = None  # the last failure, in a sentence
 
 
+class RejectedInput(Message):
+    """Where a worker last met input of a sensor that it could not use, for one reason."""
+
+    sensor_id: str
+    reason: str
+    stream: int  # which of the sensor's streams, counted from 1 since the worker follows it
+    epoch: str  # 16 hexadecimal digits, all 0 if not known
+    offset: int  # in the body of that stream
+    head_hex: str  # the first bytes there
+    at_unix_ns: int
+
+
 class WorkerStatus(Message):
     """A worker, once a second."""
 
@@ -46,6 +58,8 @@ class WorkerStatus(Message):
     shards: list[int]
     readings_per_s: float
     streams: list[StreamStatus]
+    rejected: dict[str, int] = {}  # frames, records and readings not used since it began, by reason
+    rejected_last: list[RejectedInput] = []  # the newest, first; a few
 
 
 class SinkStatus(Message):

@@ -12,6 +12,7 @@ from ext_proc.follower.gateway import Gateway
 from ext_proc.follower.pacing import Pacer
 from ext_proc.follower.stream import Journal, SensorStream, StreamAttempt
 from ext_proc.journal.errors import ShardClosedError
+from ext_proc.session.bad_input import BadInput
 from ext_proc.session.model import TimeBounds
 from wire.status import StreamStatus
 
@@ -22,7 +23,7 @@ class Follower:
     """Follows every assigned sensor whose shard is open.
 
     A change of one sensor waits for the one before it; sensors do not wait for
-    each other.
+    each other. `bad_input` is what could not be used of all streams.
     """
 
     def __init__(self, gateway: Gateway, opens_per_s: float, bounds: Callable[[], TimeBounds]) -> None:
@@ -34,6 +35,7 @@ class Follower:
         self._streams: dict[str, SensorStream] = {}
         self._tokens: dict[str, StreamAttempt] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self.bad_input = BadInput()
 
     def find(self, token: str) -> StreamAttempt | None:
         """Return the attempt that `token` was issued for; None if it was not issued here, or is over."""
@@ -102,6 +104,7 @@ class Follower:
             pacer=self._pacer,
             bounds=self._bounds,
             tokens=self._tokens,
+            bad_input=self.bad_input,
         )
         stream.start()
 

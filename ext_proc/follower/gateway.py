@@ -8,6 +8,7 @@ from typing import Final, Protocol, Self
 
 import aiohttp
 
+from ext_proc.session.encodings import ACCEPT
 from wire.names import CLUSTER_HEADER, LEASE_HEADER, SENSOR_HEADER, STREAM_PATH
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -63,6 +64,7 @@ class HttpGateway:
         """Hold the stream until it ends; return why it did (see Gateway)."""
         assert self._session is not None, "used outside of its context"
         headers = {
+            "Accept": ACCEPT,
             SENSOR_HEADER: request.sensor_id,
             CLUSTER_HEADER: request.cluster,
             LEASE_HEADER: request.token,

@@ -18,7 +18,8 @@ class StreamState:
     connecting -> live on the first frame; live -> silent when frames stay
     away; connecting, live or silent -> backoff when the stream ends. A stream
     that fell silent stays so while it is opened again, until a frame comes or
-    opening fails.
+    opening fails. So does one that is live because its device has answered with
+    all that it has: it is asked again.
     """
 
     def __init__(self, sensor_id: str, endpoint_version: str, now_unix_ns: int) -> None:
@@ -30,13 +31,14 @@ class StreamState:
         self._rate = 0.0
         self._last_reading_unix_ns: int | None = None
         self._opened = 0
+        self._answered = False
         self.state: State = "connecting"
         self.error: str | None = None
 
     def opening(self, now_unix_ns: int) -> None:
         """An attempt to open the stream begins."""
         self._opened += 1
-        if self.state != "silent":
+        if self.state != "silent" and not self._answered:
             self._enter("connecting", now_unix_ns)
 
     def frames(self, readings: int, now_unix_ns: int) -> None:
@@ -47,13 +49,19 @@ class StreamState:
             self._readings += readings
             self._last_reading_unix_ns = now_unix_ns
 
+    def answered(self) -> None:
+        """The device has answered, in order, with all that it has."""
+        self._answered = True
+
     def silent(self, after_s: float, now_unix_ns: int) -> None:
         """No frame came for `after_s` although the worker was reading."""
+        self._answered = False
         self._enter("silent", now_unix_ns)
         self.error = f"no frame for {after_s:g} s"
 
     def ended(self, reason: str, now_unix_ns: int) -> None:
         """The stream ended, or could not be opened, for `reason`."""
+        self._answered = False
         self._enter("backoff", now_unix_ns)
         self.error = reason
 

@@ -14,16 +14,19 @@ import structlog
 from ext_proc.follower.gateway import Gateway, LeakedBytesError, StreamRequest
 from ext_proc.follower.pacing import Backoff, Pacer
 from ext_proc.follower.state import StreamState
+from ext_proc.journal.errors import ShardClosedError
+from ext_proc.session.bad_input import BadInput
 from ext_proc.session.cursor import SensorCursor
+from ext_proc.session.encodings import CONTENT_TYPES, AnySession, open_session
 from ext_proc.session.model import Delivery, Readings, SensorProfile, TimeBounds
-from ext_proc.session.session import Session
-from wire.ids import format_after
-from wire.names import FRAMES_CONTENT_TYPE
+from wire.ids import format_after, format_epoch, new_epoch
 from wire.status import StreamStatus
 
 log = structlog.get_logger(__name__)
 
 SILENT_AFTER_S: Final = 5.0
+SILENT_WITHOUT_HEARTBEATS_S: Final = 120.0  # a device that has none must say something more often than this
+POLL_S: Final = 1.0  # between two answers of a device that ends each of them
 SETTLED_AFTER_S: Final = 5.0  # a stream that lived this long begins its back-off anew
 SESSION_END_S: Final = 2.0  # Envoy ends the ext_proc stream within milliseconds of a reset
 _NS: Final = 1_000_000_000
@@ -63,9 +66,10 @@ class StreamAttempt:
     ext_proc's server calls `on_headers`, `on_body` and `on_end`.
     """
 
-    def __init__(self, stream: SensorStream, session: Session) -> None:
+    def __init__(self, stream: SensorStream, number: int) -> None:
         self._stream = stream
-        self._session = session
+        self._number = number
+        self._session: AnySession | None = None
         self._claimed = False
         self._ended = asyncio.Event()
         self._over = False
@@ -73,6 +77,13 @@ class StreamAttempt:
         self._active_ns = time.monotonic_ns()
         self.token = secrets.token_hex(16)
         self.refused: str | None = None
+        self.polled = False  # the device has answered, in order, with all that it has
+
+    @property
+    def silent_after_s(self) -> float:
+        """How long the device may say nothing."""
+        session = self._session
+        return SILENT_AFTER_S if session is None or session.has_heartbeats else SILENT_WITHOUT_HEARTBEATS_S
 
     @property
     def sensor_id(self) -> str:
@@ -94,8 +105,10 @@ class StreamAttempt:
         """
         if status != 200:
             raise self._refuse(f"the stream was answered with status {status}")
-        if content_type != FRAMES_CONTENT_TYPE:
-            raise self._refuse(f"the stream has the content type {content_type!r}, not {FRAMES_CONTENT_TYPE}")
+        self._session = self._stream.open_session(content_type)
+        if self._session is None:
+            known = ", ".join(CONTENT_TYPES)
+            raise self._refuse(f"the stream has the content type {content_type!r}, none of {known}")
 
     async def on_body(self, data: bytes) -> None:
         """Take a piece of the body; returns when the next may be read.
@@ -106,9 +119,11 @@ class StreamAttempt:
         if self._over:
             raise self._refuse("the stream was reset")
         stream, session = self._stream, self._session
+        if session is None:
+            raise self._refuse("the stream has a body before its head")
         before = session.frames
         items = session.feed(data, stream.bounds())
-        stream.journal.offer(items)
+        self._deliver(session, items)
         if session.frames > before:
             stream.note_frames(sum(len(item) for item in items if isinstance(item, Readings)))
             self._active_ns = time.monotonic_ns()
@@ -120,19 +135,33 @@ class StreamAttempt:
         finally:
             self._reading = True
 
-    def on_end(self) -> None:
-        """The ext_proc stream is over; nothing more will be delivered."""
-        self._ended.set()
+    def on_end(self, *, complete: bool) -> None:
+        """The ext_proc stream is over, in order if `complete`; nothing more will be delivered."""
+        session = self._session
+        try:
+            if session is not None and not self._over:
+                self._deliver(session, session.finish(complete=complete))
+                self.polled = complete and session.is_polled
+        except ShardClosedError:
+            log.info("shard_closed_before_end", sensor=self.sensor_id)
+        finally:
+            self._ended.set()
+
+    def _deliver(self, session: AnySession, items: Sequence[Delivery]) -> None:
+        if session.rejections:
+            self._stream.reject(self._number, session)
+        self._stream.journal.offer(items)
 
     def change_profile(self, profile: SensorProfile) -> None:
         """Judge the readings that come from here on by `profile`."""
-        self._session.change_profile(profile)
+        if self._session is not None:
+            self._session.change_profile(profile)
 
     def silent_at_ns(self) -> int:
         """Return the monotonic time at which the stream counts as silent if no frame comes."""
         if not self._reading:  # we hold it back ourselves, so its silence says nothing
             self._active_ns = time.monotonic_ns()
-        return self._active_ns + int(SILENT_AFTER_S * _NS)
+        return self._active_ns + int(self.silent_after_s * _NS)
 
     async def end(self) -> None:
         """Wait for the end of the ext_proc stream, at most SESSION_END_S; whatever comes after is refused."""
@@ -162,6 +191,7 @@ class SensorStream:
         pacer: Spaces the opens of all streams.
         bounds: Returns the event times that are accepted now.
         tokens: Attempts by token; this stream adds and removes its own.
+        bad_input: Takes what cannot be used.
 
     `leaks` counts the times that bytes of a body reached the follower.
     """
@@ -177,6 +207,7 @@ class SensorStream:
         pacer: Pacer,
         bounds: Callable[[], TimeBounds],
         tokens: dict[str, StreamAttempt],
+        bad_input: BadInput,
     ) -> None:
         self.profile = profile
         self.journal = journal
@@ -185,11 +216,13 @@ class SensorStream:
         self._gateway = gateway
         self._pacer = pacer
         self._tokens = tokens
+        self._bad_input = bad_input
         self._cursor = journal.cursor(profile.sensor_id)
         self._backoff = Backoff()
         self._state = StreamState(profile.sensor_id, endpoint_version, time.time_ns())
         self._attempt: StreamAttempt | None = None
         self._task: asyncio.Task[None] | None = None
+        self._opened = 0
         self.leaks = 0
 
     def start(self) -> None:
@@ -208,6 +241,28 @@ class SensorStream:
         self.profile = profile
         if self._attempt is not None:
             self._attempt.change_profile(profile)
+
+    def open_session(self, content_type: str) -> AnySession | None:
+        """Return what reads a body of `content_type`; None if nothing does."""
+        return open_session(content_type, self.profile, self._cursor, new_epoch)
+
+    def reject(self, number: int, session: AnySession) -> None:
+        """Count, and now and then log, what the stream `number` could not use."""
+        for line in self._bad_input.add(
+            self.profile.sensor_id, number, session.rejections.take(), time.time_ns()
+        ):
+            rejection = line.sample.rejection
+            log.warning(
+                "input_rejected",
+                sensor=self.profile.sensor_id,
+                stream=number,
+                reason=rejection.reason,
+                count=rejection.count,
+                epoch=format_epoch(rejection.epoch),
+                offset=rejection.offset,
+                head=rejection.head.hex(),
+                unlogged=line.unlogged,
+            )
 
     def note_frames(self, readings: int) -> None:
         """Frames arrived."""
@@ -229,18 +284,19 @@ class SensorStream:
             await self.journal.room()
             begun = time.monotonic_ns()
             self._state.opening(time.time_ns())
-            reason = await self._attempt_once()
-            if time.monotonic_ns() - begun >= SETTLED_AFTER_S * _NS:
+            reason, polled = await self._attempt_once()
+            if polled or time.monotonic_ns() - begun >= SETTLED_AFTER_S * _NS:
                 self._backoff.reset()
-            delay_s = self._backoff.next_s(random.random())
+            delay_s = POLL_S if polled else self._backoff.next_s(random.random())
             log.info(
                 "stream_ended", sensor=self.profile.sensor_id, reason=reason, again_in_s=round(delay_s, 3)
             )
             await asyncio.sleep(delay_s)
 
-    async def _attempt_once(self) -> str:
-        """Open the stream and hold it to its end; return why it ended."""
-        attempt = StreamAttempt(self, Session(self.profile, self._cursor))
+    async def _attempt_once(self) -> tuple[str, bool]:
+        """Open the stream and hold it to its end; return why it ended, and whether it answered in full."""
+        self._opened += 1
+        attempt = StreamAttempt(self, self._opened)
         newest = self._cursor.newest
         request = StreamRequest(
             sensor_id=self.profile.sensor_id,
@@ -254,11 +310,14 @@ class SensorStream:
         try:
             silent = await self._watch(attempt, hold)
             if silent:
-                self._state.silent(SILENT_AFTER_S, time.time_ns())
-                return f"no frame for {SILENT_AFTER_S:g} s"
+                self._state.silent(attempt.silent_after_s, time.time_ns())
+                return f"no frame for {attempt.silent_after_s:g} s", False
             reason = self._reason(attempt, hold)
-            self._state.ended(reason, time.time_ns())
-            return reason
+            if attempt.polled:
+                self._state.answered()
+            else:
+                self._state.ended(reason, time.time_ns())
+            return reason, attempt.polled
         finally:
             hold.cancel()
             await asyncio.wait({hold})

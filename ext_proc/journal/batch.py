@@ -14,7 +14,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ext_proc.session.model import Delivery, Duplicates, Hole, Readings, Series, Undecodable
+from ext_proc.session.model import (
+    Delivery,
+    Duplicates,
+    Hole,
+    Interruption,
+    NotNumeric,
+    Readings,
+    Series,
+    Undecodable,
+)
 from wire.gen.gaugeway.journal.v1 import journal_pb2
 from wire.journal import READINGS_SCHEMA
 
@@ -161,7 +170,9 @@ def _dictionary(words: Sequence[str], index: NDArray[np.int64]) -> pa.Dictionary
     return pa.DictionaryArray.from_arrays(by_word[index], pa.array(list(codes), type=pa.utf8()))
 
 
-def _notes(items: Sequence[Duplicates | Hole | Undecodable]) -> list[journal_pb2.StreamNote]:
+def _notes(
+    items: Sequence[Duplicates | Hole | Undecodable | NotNumeric | Interruption],
+) -> list[journal_pb2.StreamNote]:
     """Return notes in order of appearance; counts of the same kind and stream are added up."""
     merged: dict[object, journal_pb2.StreamNote] = {}
     for place, item in enumerate(items):
@@ -179,5 +190,13 @@ def _notes(items: Sequence[Duplicates | Hole | Undecodable]) -> list[journal_pb2
                 told = merged.setdefault(key, note).undecodable
                 told.frames += item.frames
                 told.bytes += item.byte_count
-                told.reason = item.reason
+                if not told.reason:
+                    told.reason, told.offset, told.head_hex = item.reason, item.offset, item.head.hex()
+            case NotNumeric():
+                key = (item.sensor_id, item.epoch, item.reason, NotNumeric)
+                unread = merged.setdefault(key, note).not_numeric
+                unread.records += item.records
+                unread.reason = item.reason
+            case Interruption():
+                merged.setdefault((item.sensor_id, item.epoch, Interruption), note).interruption.streams += 1
     return list(merged.values())

@@ -26,10 +26,14 @@ class SensorProfile:
 
 @dataclass(frozen=True, slots=True)
 class TimeBounds:
-    """Event times outside of `earliest..latest` (Unix ns, inclusive) are quarantined."""
+    """What time it is, and which event times are accepted: those outside are quarantined.
+
+    All are Unix ns; both ends are inclusive. Relative times count from `now_unix_ns`.
+    """
 
     earliest_unix_ns: int
     latest_unix_ns: int
+    now_unix_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +101,43 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """Frames (or the rest of a body) that could not be read. `epoch` is 0 if not known."""
+    """Frames or records (or the rest of a body) that could not be read.
+
+    Attributes:
+        sensor_id: The sensor.
+        epoch: 0 if not known.
+        frames: How many, one at least.
+        byte_count: Their bytes that came.
+        reason: One of a few fixed sentences.
+        offset: Where the first of them begins in the body.
+        head: The first bytes of that one.
+    """
 
     sensor_id: str
     epoch: int
     frames: int
     byte_count: int
     reason: str
+    offset: int = 0
+    head: bytes = b""
 
 
-Delivery = Readings | Duplicates | Hole | Undecodable
+@dataclass(frozen=True, slots=True)
+class NotNumeric:
+    """Records that hold no number, so that they are no readings."""
+
+    sensor_id: str
+    epoch: int
+    records: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """A stream whose device keeps no numbers was opened again: what was measured in between is not known."""
+
+    sensor_id: str
+    epoch: int
+
+
+Delivery = Readings | Duplicates | Hole | Undecodable | NotNumeric | Interruption

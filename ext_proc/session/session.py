@@ -1,4 +1,4 @@
-"""A session: the state of one stream, from its first byte to its last.
+"""A session of frames: the state of one stream, from its first byte to its last.
 
 Bytes in, deliveries out. A session never awaits and reads no clock; what it
 accepted it has put into the sensor's cursor, which outlives it.
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ext_proc.session.cursor import SensorCursor
 from ext_proc.session.decode import Columns, UndecodableError, check_series, parse_frame
+from ext_proc.session.judging import note_undecodable, quarantined
 from ext_proc.session.model import (
     Delivery,
     Duplicates,
@@ -23,8 +24,9 @@ from ext_proc.session.model import (
     TimeBounds,
     Undecodable,
 )
+from ext_proc.session.rejections import Rejections
 from ext_proc.session.verdicts import reading_verdicts, series_verdicts
-from wire.frames import FrameSplitter, FramingError
+from wire.frames import HEAD_BYTES, FrameSplitter, FramingError
 from wire.gen.gaugeway.readings.v1 import readings_pb2
 
 _GAP_REASONS: Final = {readings_pb2.Gap.EVICTED: "evicted", readings_pb2.Gap.CORRUPT: "corrupt"}
@@ -37,9 +39,25 @@ class Session:
         frames: Frames that were read, heartbeats included.
         epoch: The epoch of the newest frame; 0 before the first.
         lost: Why nothing more can be read of this stream; None while it can.
+        rejections: What could not be used, for the caller to take.
+        has_heartbeats: The device says something when it has nothing to say.
+        is_polled: The device answers with what it has, and ends the stream in order.
     """
 
-    __slots__ = ("_by_series", "_cursor", "_profile", "_series", "_splitter", "epoch", "frames", "lost")
+    __slots__ = (
+        "_by_series",
+        "_cursor",
+        "_profile",
+        "_series",
+        "_splitter",
+        "epoch",
+        "frames",
+        "lost",
+        "rejections",
+    )
+
+    has_heartbeats: Final = True
+    is_polled: Final = False
 
     def __init__(self, profile: SensorProfile, cursor: SensorCursor) -> None:
         self._profile = profile
@@ -50,6 +68,7 @@ class Session:
         self.frames = 0
         self.epoch = 0
         self.lost: str | None = None
+        self.rejections = Rejections()
 
     def change_profile(self, profile: SensorProfile) -> None:
         """Judge by `profile` from the next frame on."""
@@ -65,33 +84,66 @@ class Session:
         if self.lost is not None:
             return []
         deliveries: list[Delivery] = []
-        dropped = 0
+        loss = None
         try:
             frames = self._splitter.feed(data)
         except FramingError as error:
-            frames = error.frames
-            self.lost, dropped = str(error), error.dropped
-        for frame in frames:
-            self._take(frame, bounds, deliveries)
-        if self.lost is not None:
-            deliveries.append(Undecodable(self._profile.sensor_id, self.epoch, 1, dropped, "framing lost"))
+            frames, loss = error.frames, error
+        for frame, offset in zip(frames, self._splitter.starts, strict=True):
+            self._take(frame, offset, bounds, deliveries)
+        if loss is not None:
+            self.lost = str(loss)
+            lost = Undecodable(
+                self._profile.sensor_id, self.epoch, 1, loss.dropped, "framing lost", loss.offset, loss.head
+            )
+            note_undecodable(deliveries, self.rejections, lost)
         return deliveries
 
-    def _take(self, frame: bytes, bounds: TimeBounds, deliveries: list[Delivery]) -> None:
+    def finish(self, *, complete: bool) -> list[Delivery]:
+        """Return what is left to say when the stream is over.
+
+        `complete` says that it ended in order. One that was cut says nothing:
+        the next one begins at the cursor.
+        """
+        splitter = self._splitter
+        if not complete or not splitter.pending or self.lost is not None:
+            return []
+        cut = Undecodable(
+            self._profile.sensor_id,
+            self.epoch,
+            1,
+            splitter.pending,
+            "the stream ended within a frame",
+            splitter.offset,
+            splitter.head,
+        )
+        deliveries: list[Delivery] = []
+        note_undecodable(deliveries, self.rejections, cut)
+        return deliveries
+
+    def _take(self, frame: bytes, offset: int, bounds: TimeBounds, deliveries: list[Delivery]) -> None:
         try:
             content = parse_frame(frame)
             if isinstance(content, Columns):
-                self._take_readings(content, bounds, deliveries)
+                readings = self._take_readings(content, bounds, deliveries)
+                if readings is not None:
+                    deliveries.append(readings)
+                    self._count_quarantined(readings, offset, frame)
             elif isinstance(content, readings_pb2.Gap):
                 self._take_gap(content, deliveries)
             elif content.epoch:
                 self.epoch = content.epoch
         except UndecodableError as error:
-            deliveries.append(Undecodable(self._profile.sensor_id, error.epoch, 1, len(frame), error.reason))
+            head, sensor_id = frame[:HEAD_BYTES], self._profile.sensor_id
+            bad = Undecodable(sensor_id, error.epoch, 1, len(frame), error.reason, offset, head)
+            note_undecodable(deliveries, self.rejections, bad)
         else:
             self.frames += 1
 
-    def _take_readings(self, columns: Columns, bounds: TimeBounds, deliveries: list[Delivery]) -> None:
+    def _take_readings(
+        self, columns: Columns, bounds: TimeBounds, deliveries: list[Delivery]
+    ) -> Readings | None:
+        """Move the cursor; return the readings that are new, None if none is."""
         if columns.series != self._series:
             check_series(columns.series, columns.epoch)
             self._by_series = series_verdicts(columns.series, self._profile.units)
@@ -104,7 +156,7 @@ class Session:
         if step.duplicates:
             deliveries.append(Duplicates(sensor_id, epoch, step.duplicates))
         if step.duplicates == columns.count:
-            return
+            return None
         readings = Readings(
             sensor_id,
             self._profile.site,
@@ -119,7 +171,12 @@ class Session:
                 columns.value, columns.time_unix_ns, self._by_series[columns.series_index], bounds
             ),
         )
-        deliveries.append(readings.part(step.duplicates, len(readings)) if step.duplicates else readings)
+        return readings.part(step.duplicates, len(readings)) if step.duplicates else readings
+
+    def _count_quarantined(self, readings: Readings, offset: int, frame: bytes) -> None:
+        if np.bitwise_or.reduce(readings.verdict):  # a ufunc's, for the reason that verdicts.py gives
+            for reason, count, _ in quarantined(readings.verdict):
+                self.rejections.add(reason, count, readings.epoch, offset, frame[:HEAD_BYTES])
 
     def _take_gap(self, gap: readings_pb2.Gap, deliveries: list[Delivery]) -> None:
         self.epoch = gap.epoch

@@ -61,6 +61,8 @@ class Accounts:
                     self.audit.count("duplicate", sensor, note.duplicates.count)
                 case "undecodable":
                     self.audit.count("undecodable_frames", sensor, note.undecodable.frames)
+                case "interruption":  # how much is missing is not known
+                    self._count_gaps(sensor, note.interruption.streams, 0)
                 case "hole":
                     first, last = note.hole.first_seq, note.hole.last_seq
                     if note.epoch:

@@ -68,8 +68,8 @@ class Consumer(Protocol):
         """Take a piece of body; returns when the next may be read; raises to end the stream."""
         ...
 
-    def on_end(self) -> None:
-        """Nothing more will come."""
+    def on_end(self, *, complete: bool) -> None:
+        """Nothing more will come; `complete`: the response ended in order, it was not cut."""
         ...
 
 
@@ -135,31 +135,33 @@ class ExtProcServer:
         if consumer is None or consumer.sensor_id != sensor_id or not consumer.claim():
             log.warning("unknown_stream_refused", sensor=sensor_id)
             raise RefusedError("the follower opened no such stream")
+        complete = False
         try:
-            await self._consume(consumer, context)
+            complete = await self._consume(consumer, context)
         finally:
-            consumer.on_end()
+            consumer.on_end(complete=complete)
 
-    async def _consume(self, consumer: Consumer, context: Context) -> None:
-        """Feed `consumer` until the body ends or is cut."""
+    async def _consume(self, consumer: Consumer, context: Context) -> bool:
+        """Feed `consumer` until the body ends (True) or is cut (False)."""
         while (request := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # a gap in the stubs
             kind = request.WhichOneof("request")
             if kind == "response_body":
                 await consumer.on_body(request.response_body.body)
                 if request.response_body.end_of_stream:
-                    return
+                    return True
             elif kind == "response_headers":
                 headers = _headers(request.response_headers)
                 consumer.on_headers(int(headers.get(":status", "0")), headers.get("content-type", ""))
                 await context.write(_RESPONSE_ANSWER)
                 if request.response_headers.end_of_stream:
-                    return
+                    return True
             elif kind == "request_headers":
                 await context.write(_REQUEST_ANSWER)
             elif kind == "response_trailers":
-                return
+                return True
             else:
                 raise RefusedError(f"Envoy sent {kind}, which it is not configured to send")
+        return False
 
 
 def _headers(message: ext_proc_pb2.HttpHeaders) -> dict[str, str]:

@@ -101,4 +101,5 @@ def time_bounds(policy: config_pb2.WindowPolicy, now_unix_ns: int) -> TimeBounds
     return TimeBounds(
         earliest_unix_ns=now_unix_ns - policy.max_past_ms * _MS,
         latest_unix_ns=now_unix_ns + policy.max_future_skew_ms * _MS,
+        now_unix_ns=now_unix_ns,
     )

@@ -16,9 +16,11 @@ from nats.aio.client import Client
 from ext_proc.follower.follower import Follower
 from ext_proc.journal.append import sentence
 from ext_proc.journal.live import live_messages
+from ext_proc.session.bad_input import Sample
 from ext_proc.worker.shards import ShardKeeper
+from wire.ids import format_epoch
 from wire.names import live_subject, worker_status_subject
-from wire.status import WorkerStatus
+from wire.status import RejectedInput, WorkerStatus
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +62,21 @@ def worker_status(
         shards=sorted(keeper.shard for keeper in keepers if keeper.journal is not None),
         readings_per_s=round(sum(stream.readings_per_s for stream in streams), 3),
         streams=streams,
+        rejected=dict(follower.bad_input.counts),
+        rejected_last=[_rejected(sample) for sample in follower.bad_input.samples],
+    )
+
+
+def _rejected(sample: Sample) -> RejectedInput:
+    rejection = sample.rejection
+    return RejectedInput(
+        sensor_id=sample.sensor_id,
+        reason=rejection.reason,
+        stream=sample.stream,
+        epoch=format_epoch(rejection.epoch),
+        offset=rejection.offset,
+        head_hex=rejection.head.hex(),
+        at_unix_ns=sample.at_unix_ns,
     )
 
 

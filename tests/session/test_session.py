@@ -28,7 +28,7 @@ from wire.gen.gaugeway.readings.v1 import frame_view_pb2, readings_pb2
 from wire.journal import Verdict
 
 DAY_NS = 86_400_000_000_000
-BOUNDS = TimeBounds(NOW - 400 * DAY_NS, NOW + 10_000_000_000)
+BOUNDS = TimeBounds(NOW - 400 * DAY_NS, NOW + 10_000_000_000, NOW)
 PROFILE = SensorProfile("press-1", "hall-3", {"temperature": "Cel", "pressure": "kPa"})
 EPOCH = 2**64 - 3
 

@@ -48,7 +48,7 @@ class Gate:
         self.taken += len(data)
         await self.open.wait()
 
-    def on_end(self) -> None:
+    def on_end(self, *, complete: bool) -> None:
         """Nothing is kept."""
 
 

@@ -64,8 +64,9 @@ class Scripted:
             case "stall":
                 await asyncio.Event().wait()
 
-    def on_end(self) -> None:
-        """Note the end."""
+    def on_end(self, *, complete: bool) -> None:
+        """Note the end, in order or not."""
+        self.complete = complete
         self.ended.set()
 
 

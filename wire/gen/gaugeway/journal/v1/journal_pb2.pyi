@@ -49,18 +49,22 @@ class ReadingsRecord(_message.Message):
     def __init__(self, schema: _Optional[int] = ..., kind: _Optional[_Union[ReadingsRecord.Kind, str]] = ..., shard: _Optional[int] = ..., generation: _Optional[int] = ..., now_unix_ns: _Optional[int] = ..., append_id: _Optional[bytes] = ..., writer: _Optional[str] = ..., lease_generation: _Optional[int] = ..., count: _Optional[int] = ..., rows: _Optional[bytes] = ..., notes: _Optional[_Iterable[_Union[StreamNote, _Mapping]]] = ..., policy: _Optional[_Union[_config_pb2.WindowPolicy, _Mapping]] = ...) -> None: ...
 
 class StreamNote(_message.Message):
-    __slots__ = ("sensor_id", "epoch", "duplicates", "hole", "undecodable")
+    __slots__ = ("sensor_id", "epoch", "duplicates", "hole", "undecodable", "not_numeric", "interruption")
     SENSOR_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     HOLE_FIELD_NUMBER: _ClassVar[int]
     UNDECODABLE_FIELD_NUMBER: _ClassVar[int]
+    NOT_NUMERIC_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
     sensor_id: str
     epoch: int
     duplicates: Duplicates
     hole: Hole
     undecodable: Undecodable
-    def __init__(self, sensor_id: _Optional[str] = ..., epoch: _Optional[int] = ..., duplicates: _Optional[_Union[Duplicates, _Mapping]] = ..., hole: _Optional[_Union[Hole, _Mapping]] = ..., undecodable: _Optional[_Union[Undecodable, _Mapping]] = ...) -> None: ...
+    not_numeric: NotNumeric
+    interruption: Interruption
+    def __init__(self, sensor_id: _Optional[str] = ..., epoch: _Optional[int] = ..., duplicates: _Optional[_Union[Duplicates, _Mapping]] = ..., hole: _Optional[_Union[Hole, _Mapping]] = ..., undecodable: _Optional[_Union[Undecodable, _Mapping]] = ..., not_numeric: _Optional[_Union[NotNumeric, _Mapping]] = ..., interruption: _Optional[_Union[Interruption, _Mapping]] = ...) -> None: ...
 
 class Duplicates(_message.Message):
     __slots__ = ("count",)
@@ -79,14 +83,32 @@ class Hole(_message.Message):
     def __init__(self, first_seq: _Optional[int] = ..., last_seq: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Undecodable(_message.Message):
-    __slots__ = ("frames", "bytes", "reason")
+    __slots__ = ("frames", "bytes", "reason", "offset", "head_hex")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    HEAD_HEX_FIELD_NUMBER: _ClassVar[int]
     frames: int
     bytes: int
     reason: str
-    def __init__(self, frames: _Optional[int] = ..., bytes: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    offset: int
+    head_hex: str
+    def __init__(self, frames: _Optional[int] = ..., bytes: _Optional[int] = ..., reason: _Optional[str] = ..., offset: _Optional[int] = ..., head_hex: _Optional[str] = ...) -> None: ...
+
+class NotNumeric(_message.Message):
+    __slots__ = ("records", "reason")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    records: int
+    reason: str
+    def __init__(self, records: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Interruption(_message.Message):
+    __slots__ = ("streams",)
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    streams: int
+    def __init__(self, streams: _Optional[int] = ...) -> None: ...
 
 class WindowsRecord(_message.Message):
     __slots__ = ("schema", "shard", "generation", "now_unix_ns", "append_id", "writer", "through", "count", "rows", "skip", "more")
