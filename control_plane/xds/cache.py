@@ -80,7 +80,8 @@ class SnapshotCache:
             check_consistent(snapshot, None if published is None else published.snapshot)
         known = known or self._nodes.setdefault(key, _Known())
         known.published = _Published(snapshot, revision)
-        if published is not None and not known.connections:
+        if published is not None:
+            # Streams of types, or of names, that no stream asks for yet go on from it too.
             for type_url, names in snapshot.changed_since(published.snapshot).items():
                 if type_url in known.past:
                     known.past[type_url].change(names, published.snapshot.of(type_url))

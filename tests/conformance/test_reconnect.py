@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.client import Client
 from tests.conformance.plane import Plane, control_plane
-from tests.conformance.resources import Fleet
+from tests.conformance.resources import TYPES, Fleet
 from wire.names import ENVOY_ROLE
 
 FLEET: Fleet = {
@@ -249,4 +249,23 @@ async def test_what_was_good_stays_over_several_broken_streams(plane: Plane, var
     await client.resume(plane.port)
     heard = await client.drain({"b": "bad"}, error)
     assert client.have["cds"] == {"a": "3", "b": "1"}
+    assert all("b" in answer.put for answer in heard if answer.alias == "cds" and variant == "sotw")
+
+
+async def test_what_was_good_stays_though_it_went_bad_before_the_new_stream_asked_for_it(
+    plane: Plane, variant: str
+) -> None:
+    """An Envoy whose clusters warm asks for endpoints first: it is connected, but not yet about clusters."""
+    client = await running(plane, variant)
+    await client.close()
+    await plane.disconnected()
+    client.open(plane.port)
+    await client.restate("eds")
+    await plane.until(
+        "it is connected", lambda: any(each.session.asked(TYPES["eds"]) for each in plane.cache.connections())
+    )
+    plane.publish(**{**FLEET, "cds": {"a": "2", "b": "bad"}})
+    await client.restate("cds")
+    heard = await client.drain({"b": "bad"}, "Error adding/updating cluster(s) b: no")
+    assert client.have["cds"] == {"a": "2", "b": "1"}
     assert all("b" in answer.put for answer in heard if answer.alias == "cds" and variant == "sotw")
