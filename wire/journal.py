@@ -1,6 +1,6 @@
 """The journal: record schemas and their invariants.
 
-A shard has two JetStream streams, `readings` and `windows` (wire.names), each
+A shard has three JetStream streams, `readings`, `windows` and `events` (wire.names), each
 written only by compare-and-set on the stream's last sequence, one append in
 flight. `sync_interval: always`: an acknowledged append is on disk.
 
@@ -31,6 +31,16 @@ Windows stream (journal.v1.WindowsRecord)
       generation; revisions of a window count up from 1. A newer generation
       goes on from what is left of the log and counts anew what was lost, so of
       a window the highest (generation, revision) is the truth.
+
+Events stream (journal.v1.WindowsRecord, rows of wire.events.EVENTS_SCHEMA)
+  E1  As W1: it holds exactly the events that folding the readings records up to
+      `through` emits, in fold order. A readings record without events has none here.
+  E2  The id of an event follows from the rule, its revision, the series and the
+      reading that it begins with: folding again, and folding readings that were
+      served again after a loss, makes the same ids.
+
+Rules come into force by OPEN and RULES records, whole sets each time, from the
+next record on (R2). An OPEN without a set leaves the one in force.
 
 Checkpoints (journal.v1.Checkpoint) are a pure function of the readings stream
 up to `through`: whoever wrote one, it is valid.

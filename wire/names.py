@@ -24,6 +24,7 @@ SECRET_TYPE = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 SENSOR_TYPE = _PREFIX + "gaugeway.config.v1.SensorAssignment"
 LEASE_TYPE = _PREFIX + "gaugeway.config.v1.ShardLease"
 POLICY_TYPE = _PREFIX + "gaugeway.config.v1.WindowPolicy"
+RULE_TYPE = _PREFIX + "gaugeway.config.v1.Rule"
 
 ENVOY_ROLE = "gaugeway-envoy"  # Node.cluster of an Envoy
 WORKER_ROLE = "gaugeway-worker"  # Node.cluster of a worker
@@ -51,6 +52,11 @@ def windows_stream(shard: int) -> str:
     return f"gw-windows-{shard}"
 
 
+def events_stream(shard: int) -> str:
+    """Return the stream of a shard's events."""
+    return f"gw-events-{shard}"
+
+
 def readings_subject(shard: int) -> str:
     """Return the only subject of a shard's readings stream."""
     return f"gw.readings.{shard}"
@@ -59,6 +65,11 @@ def readings_subject(shard: int) -> str:
 def windows_subject(shard: int) -> str:
     """Return the only subject of a shard's windows stream."""
     return f"gw.windows.{shard}"
+
+
+def events_subject(shard: int) -> str:
+    """Return the only subject of a shard's events stream."""
+    return f"gw.events.{shard}"
 
 
 CHECKPOINT_STREAM = "gw-checkpoints"  # the newest few messages of each of its subjects, below
@@ -84,6 +95,7 @@ def dead_letters_subject(sink: str) -> str:
 
 SENSORS_BUCKET = "gw_sensors"  # key: sensor id
 HOSTS_BUCKET = "gw_hosts"  # key: host id
+RULES_BUCKET = "gw_rules"  # key: rule id
 CURSORS_BUCKET = "gw_cursors"  # key: <sink>.<readings|windows>.<shard>
 SETTINGS_BUCKET = "gw_settings"  # key: shards, policy, generation.<shard>, lease.<shard>, endpoint.<sensor>
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +20,23 @@ from ext_proc.windows.watermark import Watermarks
 from wire.gen.gaugeway.journal.v1 import journal_pb2
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a record's rows.
+
+    Attributes:
+        rows: All of them.
+        sensor: By row.
+        fresh: By row: no duplicate.
+        readings: Those that are aggregated; None if none is.
+    """
+
+    rows: ReadingRows
+    sensor: Ints
+    fresh: Bools
+    readings: SortedReadings | None
+
+
 class Accounts:
     """Everything that is kept by sensor."""
 
@@ -30,8 +48,8 @@ class Accounts:
 
     def settle(
         self, rows: ReadingRows | None, notes: Iterable[journal_pb2.StreamNote], now_unix_ns: int
-    ) -> SortedReadings | None:
-        """Settle the fate of every reading and note; return the aggregated readings, None if none are.
+    ) -> Settled | None:
+        """Settle the fate of every reading and note; return what became of the rows, None without any.
 
         The watermarks do not move by this.
         """
@@ -45,9 +63,8 @@ class Accounts:
         in_time = self.clocks.in_time(sensor, rows.time)
         aggregated = settle(rows, fresh, in_time, sensors, self.audit)
         self.clocks.see(sensor, now_unix_ns)
-        if not aggregated.any():
-            return None
-        return self._sort(rows, sensors, sensor, aggregated)
+        readings = self._sort(rows, sensors, sensor, aggregated) if aggregated.any() else None
+        return Settled(rows, sensor, fresh, readings)
 
     def _read_notes(self, notes: Iterable[journal_pb2.StreamNote]) -> dict[Key, list[Interval]]:
         """Count notes; return the holes of known epochs, for the cursors to move over."""
@@ -115,6 +132,7 @@ class Accounts:
             time=time[order],
             seq=seq[order],
             value=rows.value[chosen][order],
+            row=order if isinstance(chosen, slice) else chosen[order],
         )
 
     def _quantities(self, rows: ReadingRows, pairs: Ints, of_series: Ints) -> Ints:

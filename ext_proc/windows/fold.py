@@ -1,4 +1,4 @@
-"""The fold of a shard's readings log into windows and audit counters.
+"""The fold of a shard's readings log into windows, events and audit counters.
 
 Only the log matters: folding the same records again, from any checkpoint,
 gives the same rows with the same revisions, byte for byte.
@@ -29,6 +29,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from ext_proc.rules import saved as rules_saved
+from ext_proc.rules.book import RuleBook
+from ext_proc.rules.events import RuleEvent, encode_events
+from ext_proc.rules.rule import RuleError
 from ext_proc.windows import state
 from ext_proc.windows.accounts import Accounts
 from ext_proc.windows.arrays import Ints
@@ -36,9 +40,10 @@ from ext_proc.windows.grouping import SortedReadings
 from ext_proc.windows.records import read_rows
 from ext_proc.windows.rows import EMPTY, concat, encode_windows
 from ext_proc.windows.table import WindowTable
+from wire.events import NO_EVENTS
 from wire.gen.gaugeway.config.v1 import config_pb2
 from wire.gen.gaugeway.journal.v1 import journal_pb2
-from wire.journal import SCHEMA_VERSION, check_schema
+from wire.journal import SCHEMA_VERSION, JournalFormatError, check_schema
 from wire.status import ShardAudit
 
 _MS: Final = 1_000_000
@@ -62,13 +67,14 @@ class LogOrderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FoldOutput:
-    """Rows of WINDOWS_SCHEMA that one record emitted, in fold order: by size, series, start."""
+    """What one record emitted, in fold order: windows by size, series, start; events by rule."""
 
     journalled: pa.RecordBatch  # of the sizes that go back to the journal
     live: pa.RecordBatch  # of every size
+    events: pa.RecordBatch
 
 
-_NOTHING: Final = FoldOutput(EMPTY, EMPTY)
+_NOTHING: Final = FoldOutput(EMPTY, EMPTY, NO_EVENTS)
 
 
 class Fold:
@@ -88,6 +94,7 @@ class Fold:
         self.policy = config_pb2.WindowPolicy()
         self._accounts = Accounts()
         self._table = WindowTable()
+        self._rules = RuleBook(self._accounts.names)
 
     @classmethod
     def restore(cls, checkpoint: journal_pb2.Checkpoint) -> Fold:
@@ -99,6 +106,7 @@ class Fold:
         fold._accounts, fold._table = state.restore(checkpoint.tables)
         fold.policy.CopyFrom(checkpoint.policy)
         fold._table.force(_sizes_ns(checkpoint.policy))
+        fold._rules = rules_saved.restore(fold._accounts.names, checkpoint.rules, checkpoint.tables)
         return fold
 
     def checkpoint(self) -> journal_pb2.Checkpoint:
@@ -110,8 +118,14 @@ class Fold:
             through=self.through,
             now_unix_ns=self.now_unix_ns,
             policy=self.policy,
-            tables=state.save(self._accounts, self._table),
+            tables=state.save(self._accounts, self._table) | rules_saved.save(self._rules),
+            rules=self._rules.rules(),
         )
+
+    @property
+    def rules(self) -> config_pb2.RuleSet:
+        """Return the rules in force."""
+        return self._rules.rules()
 
     def cursors(self) -> dict[str, dict[int, int]]:
         """Return the committed cursors: sensor to {epoch: highest seq}, the newest epoch last.
@@ -138,18 +152,28 @@ class Fold:
         """
         self._check(seq, record)
         rows = read_rows(record)
+        ended = self._change_rules(record)
         enters_slot = record.now_unix_ns // _IDLE_CHECK_NS > self.now_unix_ns // _IDLE_CHECK_NS
+        since_last_ns = record.now_unix_ns - self.now_unix_ns
         self.through, self.generation, self.now_unix_ns = seq, record.generation, record.now_unix_ns
         gone = self._change_policy(record.policy) if record.HasField("policy") else _NOTHING
-        readings = None
+        settled = None
         if rows is not None or record.notes:
-            readings = self._accounts.settle(rows, record.notes, self.now_unix_ns)
-        output = self._aggregate(readings, enters_slot)
+            settled = self._accounts.settle(rows, record.notes, self.now_unix_ns)
+        events = ended
+        if self._rules.active:
+            passed_ns = since_last_ns if enters_slot else None
+            events = [*ended, *self._rules.follow(settled, self.now_unix_ns, self.policy, passed_ns)]
+        output = self._aggregate(settled.readings if settled else None, enters_slot)
         if self._table.crowded:
             self._table.sweep(self._accounts.clocks.closed[self._accounts.names.series_sensor])
-        if gone is _NOTHING:
+        if gone is _NOTHING and not events:
             return output
-        return FoldOutput(concat([gone.journalled, output.journalled]), concat([gone.live, output.live]))
+        return FoldOutput(
+            concat([gone.journalled, output.journalled]),
+            concat([gone.live, output.live]),
+            encode_events(events),
+        )
 
     def _check(self, seq: int, record: journal_pb2.ReadingsRecord) -> None:
         if record.shard != self.shard:
@@ -168,6 +192,15 @@ class Fold:
         self.policy = config_pb2.WindowPolicy()
         self.policy.CopyFrom(policy)
         return output
+
+    def _change_rules(self, record: journal_pb2.ReadingsRecord) -> list[RuleEvent]:
+        """Take the rules of a record over; return the ends of events whose rule went."""
+        if not record.HasField("rules"):
+            return []
+        try:
+            return self._rules.change(record.rules, record.now_unix_ns)
+        except RuleError as error:
+            raise JournalFormatError(f"rules: {error}") from error
 
     def _aggregate(self, readings: SortedReadings | None, look_for_idle: bool) -> FoldOutput:
         """Put readings into windows; emit what is due by now, and again what was emitted before."""
@@ -193,7 +226,8 @@ class Fold:
         journalled = {size.size_ms * _MS for size in self.policy.sizes if size.journalled}
         kept = np.array([size_ns in journalled for size_ns in table.sizes_ns])[table.size[slots]]
         live = encode_windows(table, slots, names)
-        return FoldOutput(live if kept.all() else encode_windows(table, slots[kept], names), live)
+        journal = live if kept.all() else encode_windows(table, slots[kept], names)
+        return FoldOutput(journal, live, NO_EVENTS)
 
 
 def _sizes_ns(policy: config_pb2.WindowPolicy) -> set[int]:

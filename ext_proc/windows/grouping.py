@@ -20,6 +20,7 @@ class SortedReadings:
     time: Ints  # Unix ns
     seq: Ints
     value: Floats
+    row: Ints  # which row of the record each is
 
 
 @dataclass(frozen=True, slots=True)

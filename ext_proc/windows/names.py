@@ -15,6 +15,7 @@ class Names:
     """Sensors with their sites; quantities: (metric, unit); series: a sensor's quantity.
 
     Attributes:
+        moves: How often a sensor's site has changed.
         series: How many series there are.
         series_sensor, series_quantity: By series.
     """
@@ -22,6 +23,7 @@ class Names:
     def __init__(self) -> None:
         self.sensors: list[str] = []
         self.sites: list[str] = []  # by sensor: where its newest reading was taken
+        self.moves = 0
         self.quantities: list[tuple[str, str]] = []
         self.series = 0
         self.series_sensor: Ints = np.empty(0, np.int64)
@@ -39,6 +41,7 @@ class Names:
             self.sensors.append(name)
             self.sites.append("")
         if site is not None:
+            self.moves += bool(self.sites[found]) and self.sites[found] != site
             self.sites[found] = site
         return found
 

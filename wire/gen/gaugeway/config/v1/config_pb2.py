@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgaugeway/config/v1/config.proto\x12\x12gaugeway.config.v1\"$\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\"\x9a\x01\n\x10SensorAssignment\x12\x11\n\tsensor_id\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x0f\n\x07\x63luster\x18\x04 \x01(\t\x12\x18\n\x10\x65ndpoint_version\x18\x05 \x01(\t\x12+\n\x07metrics\x18\x06 \x03(\x0b\x32\x1a.gaugeway.config.v1.Metric\"5\n\nShardLease\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x18\n\x10lease_generation\x18\x02 \x01(\x04\"1\n\nWindowSize\x12\x0f\n\x07size_ms\x18\x01 \x01(\r\x12\x12\n\njournalled\x18\x02 \x01(\x08\"\x99\x01\n\x0cWindowPolicy\x12-\n\x05sizes\x18\x01 \x03(\x0b\x32\x1e.gaugeway.config.v1.WindowSize\x12\x12\n\nhorizon_ms\x18\x02 \x01(\x04\x12\x15\n\ridle_close_ms\x18\x03 \x01(\x04\x12\x1a\n\x12max_future_skew_ms\x18\x04 \x01(\x04\x12\x13\n\x0bmax_past_ms\x18\x05 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgaugeway/config/v1/config.proto\x12\x12gaugeway.config.v1\"$\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\"\x9a\x01\n\x10SensorAssignment\x12\x11\n\tsensor_id\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x0f\n\x07\x63luster\x18\x04 \x01(\t\x12\x18\n\x10\x65ndpoint_version\x18\x05 \x01(\t\x12+\n\x07metrics\x18\x06 \x03(\x0b\x32\x1a.gaugeway.config.v1.Metric\"5\n\nShardLease\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x18\n\x10lease_generation\x18\x02 \x01(\x04\"1\n\nWindowSize\x12\x0f\n\x07size_ms\x18\x01 \x01(\r\x12\x12\n\njournalled\x18\x02 \x01(\x08\"\x99\x01\n\x0cWindowPolicy\x12-\n\x05sizes\x18\x01 \x03(\x0b\x32\x1e.gaugeway.config.v1.WindowSize\x12\x12\n\nhorizon_ms\x18\x02 \x01(\x04\x12\x15\n\ridle_close_ms\x18\x03 \x01(\x04\x12\x1a\n\x12max_future_skew_ms\x18\x04 \x01(\x04\x12\x13\n\x0bmax_past_ms\x18\x05 \x01(\x04\"<\n\tSelection\x12\x0f\n\x07sensors\x18\x01 \x03(\t\x12\r\n\x05sites\x18\x02 \x03(\t\x12\x0f\n\x07metrics\x18\x03 \x03(\t\"\x9f\x01\n\tThreshold\x12\x30\n\x04side\x18\x01 \x01(\x0e\x32\".gaugeway.config.v1.Threshold.Side\x12\r\n\x05level\x18\x02 \x01(\x01\x12\r\n\x05\x63lear\x18\x03 \x01(\x01\x12\x0e\n\x06\x66or_ms\x18\x04 \x01(\x04\"2\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42OVE\x10\x01\x12\t\n\x05\x42\x45LOW\x10\x02\"\xb4\x01\n\x04Rate\x12\x35\n\tdirection\x18\x01 \x01(\x0e\x32\".gaugeway.config.v1.Rate.Direction\x12\r\n\x05per_s\x18\x02 \x01(\x01\x12\r\n\x05\x63lear\x18\x03 \x01(\x01\x12\x0f\n\x07span_ms\x18\x04 \x01(\x04\"F\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x08\n\x04RISE\x10\x01\x12\x08\n\x04\x46\x41LL\x10\x02\x12\n\n\x06\x45ITHER\x10\x03\"+\n\x08\x46latline\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\x0e\n\x06\x66or_ms\x18\x02 \x01(\x04\"\x19\n\x07Missing\x12\x0e\n\x06\x66or_ms\x18\x01 \x01(\x04\".\n\tClockSkew\x12\x11\n\tbehind_ms\x18\x01 \x01(\x04\x12\x0e\n\x06\x66or_ms\x18\x02 \x01(\x04\"\xd8\x02\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x30\n\tselection\x18\x03 \x01(\x0b\x32\x1d.gaugeway.config.v1.Selection\x12\x32\n\tthreshold\x18\x04 \x01(\x0b\x32\x1d.gaugeway.config.v1.ThresholdH\x00\x12(\n\x04rate\x18\x05 \x01(\x0b\x32\x18.gaugeway.config.v1.RateH\x00\x12\x30\n\x08\x66latline\x18\x06 \x01(\x0b\x32\x1c.gaugeway.config.v1.FlatlineH\x00\x12.\n\x07missing\x18\x07 \x01(\x0b\x32\x1b.gaugeway.config.v1.MissingH\x00\x12\x33\n\nclock_skew\x18\x08 \x01(\x0b\x32\x1d.gaugeway.config.v1.ClockSkewH\x00\x42\x0b\n\tcondition\"2\n\x07RuleSet\x12\'\n\x05rules\x18\x01 \x03(\x0b\x32\x18.gaugeway.config.v1.Ruleb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,4 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WINDOWSIZE']._serialized_end=354
   _globals['_WINDOWPOLICY']._serialized_start=357
   _globals['_WINDOWPOLICY']._serialized_end=510
+  _globals['_SELECTION']._serialized_start=512
+  _globals['_SELECTION']._serialized_end=572
+  _globals['_THRESHOLD']._serialized_start=575
+  _globals['_THRESHOLD']._serialized_end=734
+  _globals['_THRESHOLD_SIDE']._serialized_start=684
+  _globals['_THRESHOLD_SIDE']._serialized_end=734
+  _globals['_RATE']._serialized_start=737
+  _globals['_RATE']._serialized_end=917
+  _globals['_RATE_DIRECTION']._serialized_start=847
+  _globals['_RATE_DIRECTION']._serialized_end=917
+  _globals['_FLATLINE']._serialized_start=919
+  _globals['_FLATLINE']._serialized_end=962
+  _globals['_MISSING']._serialized_start=964
+  _globals['_MISSING']._serialized_end=989
+  _globals['_CLOCKSKEW']._serialized_start=991
+  _globals['_CLOCKSKEW']._serialized_end=1037
+  _globals['_RULE']._serialized_start=1040
+  _globals['_RULE']._serialized_end=1384
+  _globals['_RULESET']._serialized_start=1386
+  _globals['_RULESET']._serialized_end=1436
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from wire.gen.gaugeway.config.v1 import config_pb2 as gaugeway_dot_config_dot_v1_dot_config__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gaugeway/journal/v1/journal.proto\x12\x13gaugeway.journal.v1\x1a\x1fgaugeway/config/v1/config.proto\"\x98\x03\n\x0eReadingsRecord\x12\x0e\n\x06schema\x18\x01 \x01(\r\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.gaugeway.journal.v1.ReadingsRecord.Kind\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x13\n\x0bnow_unix_ns\x18\x05 \x01(\x10\x12\x11\n\tappend_id\x18\x06 \x01(\x0c\x12\x0e\n\x06writer\x18\x07 \x01(\t\x12\x18\n\x10lease_generation\x18\x08 \x01(\x04\x12\r\n\x05\x63ount\x18\t \x01(\r\x12\x0c\n\x04rows\x18\n \x01(\x0c\x12.\n\x05notes\x18\x0b \x03(\x0b\x32\x1f.gaugeway.journal.v1.StreamNote\x12\x30\n\x06policy\x18\x0c \x01(\x0b\x32 .gaugeway.config.v1.WindowPolicy\"J\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04OPEN\x10\x01\x12\x0c\n\x08READINGS\x10\x02\x12\x08\n\x04TICK\x10\x03\x12\n\n\x06POLICY\x10\x04\"\xc4\x02\n\nStreamNote\x12\x11\n\tsensor_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x35\n\nduplicates\x18\x03 \x01(\x0b\x32\x1f.gaugeway.journal.v1.DuplicatesH\x00\x12)\n\x04hole\x18\x04 \x01(\x0b\x32\x19.gaugeway.journal.v1.HoleH\x00\x12\x37\n\x0bundecodable\x18\x05 \x01(\x0b\x32 .gaugeway.journal.v1.UndecodableH\x00\x12\x36\n\x0bnot_numeric\x18\x06 \x01(\x0b\x32\x1f.gaugeway.journal.v1.NotNumericH\x00\x12\x39\n\x0cinterruption\x18\x07 \x01(\x0b\x32!.gaugeway.journal.v1.InterruptionH\x00\x42\x06\n\x04what\"\x1b\n\nDuplicates\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\";\n\x04Hole\x12\x11\n\tfirst_seq\x18\x01 \x01(\x04\x12\x10\n\x08last_seq\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\"^\n\x0bUndecodable\x12\x0e\n\x06\x66rames\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x10\n\x08head_hex\x18\x05 \x01(\t\"-\n\nNotNumeric\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1f\n\x0cInterruption\x12\x0f\n\x07streams\x18\x01 \x01(\x04\"\xc4\x01\n\rWindowsRecord\x12\x0e\n\x06schema\x18\x01 \x01(\r\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x13\n\x0bnow_unix_ns\x18\x04 \x01(\x10\x12\x11\n\tappend_id\x18\x05 \x01(\x0c\x12\x0e\n\x06writer\x18\x06 \x01(\t\x12\x0f\n\x07through\x18\x07 \x01(\x04\x12\r\n\x05\x63ount\x18\x08 \x01(\r\x12\x0c\n\x04rows\x18\t \x01(\x0c\x12\x0c\n\x04skip\x18\n \x01(\r\x12\x0c\n\x04more\x18\x0b \x01(\x08\"\x83\x02\n\nCheckpoint\x12\x0e\n\x06schema\x18\x01 \x01(\r\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0f\n\x07through\x18\x04 \x01(\x04\x12\x13\n\x0bnow_unix_ns\x18\x05 \x01(\x10\x12\x30\n\x06policy\x18\x06 \x01(\x0b\x32 .gaugeway.config.v1.WindowPolicy\x12;\n\x06tables\x18\x07 \x03(\x0b\x32+.gaugeway.journal.v1.Checkpoint.TablesEntry\x1a-\n\x0bTablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gaugeway/journal/v1/journal.proto\x12\x13gaugeway.journal.v1\x1a\x1fgaugeway/config/v1/config.proto\"\xcf\x03\n\x0eReadingsRecord\x12\x0e\n\x06schema\x18\x01 \x01(\r\x12\x36\n\x04kind\x18\x02 \x01(\x0e\x32(.gaugeway.journal.v1.ReadingsRecord.Kind\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x13\n\x0bnow_unix_ns\x18\x05 \x01(\x10\x12\x11\n\tappend_id\x18\x06 \x01(\x0c\x12\x0e\n\x06writer\x18\x07 \x01(\t\x12\x18\n\x10lease_generation\x18\x08 \x01(\x04\x12\r\n\x05\x63ount\x18\t \x01(\r\x12\x0c\n\x04rows\x18\n \x01(\x0c\x12.\n\x05notes\x18\x0b \x03(\x0b\x32\x1f.gaugeway.journal.v1.StreamNote\x12\x30\n\x06policy\x18\x0c \x01(\x0b\x32 .gaugeway.config.v1.WindowPolicy\x12*\n\x05rules\x18\r \x01(\x0b\x32\x1b.gaugeway.config.v1.RuleSet\"U\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04OPEN\x10\x01\x12\x0c\n\x08READINGS\x10\x02\x12\x08\n\x04TICK\x10\x03\x12\n\n\x06POLICY\x10\x04\x12\t\n\x05RULES\x10\x05\"\xc4\x02\n\nStreamNote\x12\x11\n\tsensor_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x06\x12\x35\n\nduplicates\x18\x03 \x01(\x0b\x32\x1f.gaugeway.journal.v1.DuplicatesH\x00\x12)\n\x04hole\x18\x04 \x01(\x0b\x32\x19.gaugeway.journal.v1.HoleH\x00\x12\x37\n\x0bundecodable\x18\x05 \x01(\x0b\x32 .gaugeway.journal.v1.UndecodableH\x00\x12\x36\n\x0bnot_numeric\x18\x06 \x01(\x0b\x32\x1f.gaugeway.journal.v1.NotNumericH\x00\x12\x39\n\x0cinterruption\x18\x07 \x01(\x0b\x32!.gaugeway.journal.v1.InterruptionH\x00\x42\x06\n\x04what\"\x1b\n\nDuplicates\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\";\n\x04Hole\x12\x11\n\tfirst_seq\x18\x01 \x01(\x04\x12\x10\n\x08last_seq\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\"^\n\x0bUndecodable\x12\x0e\n\x06\x66rames\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x10\n\x08head_hex\x18\x05 \x01(\t\"-\n\nNotNumeric\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1f\n\x0cInterruption\x12\x0f\n\x07streams\x18\x01 \x01(\x04\"\xc4\x01\n\rWindowsRecord\x12\x0e\n\x06schema\x18\x01 \x01(\r\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x13\n\x0bnow_unix_ns\x18\x04 \x01(\x10\x12\x11\n\tappend_id\x18\x05 \x01(\x0c\x12\x0e\n\x06writer\x18\x06 \x01(\t\x12\x0f\n\x07through\x18\x07 \x01(\x04\x12\r\n\x05\x63ount\x18\x08 \x01(\r\x12\x0c\n\x04rows\x18\t \x01(\x0c\x12\x0c\n\x04skip\x18\n \x01(\r\x12\x0c\n\x04more\x18\x0b \x01(\x08\"\xaf\x02\n\nCheckpoint\x12\x0e\n\x06schema\x18\x01 \x01(\r\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0f\n\x07through\x18\x04 \x01(\x04\x12\x13\n\x0bnow_unix_ns\x18\x05 \x01(\x10\x12\x30\n\x06policy\x18\x06 \x01(\x0b\x32 .gaugeway.config.v1.WindowPolicy\x12;\n\x06tables\x18\x07 \x03(\x0b\x32+.gaugeway.journal.v1.Checkpoint.TablesEntry\x12*\n\x05rules\x18\x08 \x01(\x0b\x32\x1b.gaugeway.config.v1.RuleSet\x1a-\n\x0bTablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,25 +35,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKPOINT_TABLESENTRY']._loaded_options = None
   _globals['_CHECKPOINT_TABLESENTRY']._serialized_options = b'8\001'
   _globals['_READINGSRECORD']._serialized_start=92
-  _globals['_READINGSRECORD']._serialized_end=500
-  _globals['_READINGSRECORD_KIND']._serialized_start=426
-  _globals['_READINGSRECORD_KIND']._serialized_end=500
-  _globals['_STREAMNOTE']._serialized_start=503
-  _globals['_STREAMNOTE']._serialized_end=827
-  _globals['_DUPLICATES']._serialized_start=829
-  _globals['_DUPLICATES']._serialized_end=856
-  _globals['_HOLE']._serialized_start=858
-  _globals['_HOLE']._serialized_end=917
-  _globals['_UNDECODABLE']._serialized_start=919
-  _globals['_UNDECODABLE']._serialized_end=1013
-  _globals['_NOTNUMERIC']._serialized_start=1015
-  _globals['_NOTNUMERIC']._serialized_end=1060
-  _globals['_INTERRUPTION']._serialized_start=1062
-  _globals['_INTERRUPTION']._serialized_end=1093
-  _globals['_WINDOWSRECORD']._serialized_start=1096
-  _globals['_WINDOWSRECORD']._serialized_end=1292
-  _globals['_CHECKPOINT']._serialized_start=1295
-  _globals['_CHECKPOINT']._serialized_end=1554
-  _globals['_CHECKPOINT_TABLESENTRY']._serialized_start=1509
-  _globals['_CHECKPOINT_TABLESENTRY']._serialized_end=1554
+  _globals['_READINGSRECORD']._serialized_end=555
+  _globals['_READINGSRECORD_KIND']._serialized_start=470
+  _globals['_READINGSRECORD_KIND']._serialized_end=555
+  _globals['_STREAMNOTE']._serialized_start=558
+  _globals['_STREAMNOTE']._serialized_end=882
+  _globals['_DUPLICATES']._serialized_start=884
+  _globals['_DUPLICATES']._serialized_end=911
+  _globals['_HOLE']._serialized_start=913
+  _globals['_HOLE']._serialized_end=972
+  _globals['_UNDECODABLE']._serialized_start=974
+  _globals['_UNDECODABLE']._serialized_end=1068
+  _globals['_NOTNUMERIC']._serialized_start=1070
+  _globals['_NOTNUMERIC']._serialized_end=1115
+  _globals['_INTERRUPTION']._serialized_start=1117
+  _globals['_INTERRUPTION']._serialized_end=1148
+  _globals['_WINDOWSRECORD']._serialized_start=1151
+  _globals['_WINDOWSRECORD']._serialized_end=1347
+  _globals['_CHECKPOINT']._serialized_start=1350
+  _globals['_CHECKPOINT']._serialized_end=1653
+  _globals['_CHECKPOINT_TABLESENTRY']._serialized_start=1608
+  _globals['_CHECKPOINT_TABLESENTRY']._serialized_end=1653
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReadingsRecord(_message.Message):
-    __slots__ = ("schema", "kind", "shard", "generation", "now_unix_ns", "append_id", "writer", "lease_generation", "count", "rows", "notes", "policy")
+    __slots__ = ("schema", "kind", "shard", "generation", "now_unix_ns", "append_id", "writer", "lease_generation", "count", "rows", "notes", "policy", "rules")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[ReadingsRecord.Kind]
@@ -17,11 +17,13 @@ class ReadingsRecord(_message.Message):
         READINGS: _ClassVar[ReadingsRecord.Kind]
         TICK: _ClassVar[ReadingsRecord.Kind]
         POLICY: _ClassVar[ReadingsRecord.Kind]
+        RULES: _ClassVar[ReadingsRecord.Kind]
     KIND_UNSPECIFIED: ReadingsRecord.Kind
     OPEN: ReadingsRecord.Kind
     READINGS: ReadingsRecord.Kind
     TICK: ReadingsRecord.Kind
     POLICY: ReadingsRecord.Kind
+    RULES: ReadingsRecord.Kind
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +36,7 @@ class ReadingsRecord(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     schema: int
     kind: ReadingsRecord.Kind
     shard: int
@@ -46,7 +49,8 @@ class ReadingsRecord(_message.Message):
     rows: bytes
     notes: _containers.RepeatedCompositeFieldContainer[StreamNote]
     policy: _config_pb2.WindowPolicy
-    def __init__(self, schema: _Optional[int] = ..., kind: _Optional[_Union[ReadingsRecord.Kind, str]] = ..., shard: _Optional[int] = ..., generation: _Optional[int] = ..., now_unix_ns: _Optional[int] = ..., append_id: _Optional[bytes] = ..., writer: _Optional[str] = ..., lease_generation: _Optional[int] = ..., count: _Optional[int] = ..., rows: _Optional[bytes] = ..., notes: _Optional[_Iterable[_Union[StreamNote, _Mapping]]] = ..., policy: _Optional[_Union[_config_pb2.WindowPolicy, _Mapping]] = ...) -> None: ...
+    rules: _config_pb2.RuleSet
+    def __init__(self, schema: _Optional[int] = ..., kind: _Optional[_Union[ReadingsRecord.Kind, str]] = ..., shard: _Optional[int] = ..., generation: _Optional[int] = ..., now_unix_ns: _Optional[int] = ..., append_id: _Optional[bytes] = ..., writer: _Optional[str] = ..., lease_generation: _Optional[int] = ..., count: _Optional[int] = ..., rows: _Optional[bytes] = ..., notes: _Optional[_Iterable[_Union[StreamNote, _Mapping]]] = ..., policy: _Optional[_Union[_config_pb2.WindowPolicy, _Mapping]] = ..., rules: _Optional[_Union[_config_pb2.RuleSet, _Mapping]] = ...) -> None: ...
 
 class StreamNote(_message.Message):
     __slots__ = ("sensor_id", "epoch", "duplicates", "hole", "undecodable", "not_numeric", "interruption")
@@ -137,7 +141,7 @@ class WindowsRecord(_message.Message):
     def __init__(self, schema: _Optional[int] = ..., shard: _Optional[int] = ..., generation: _Optional[int] = ..., now_unix_ns: _Optional[int] = ..., append_id: _Optional[bytes] = ..., writer: _Optional[str] = ..., through: _Optional[int] = ..., count: _Optional[int] = ..., rows: _Optional[bytes] = ..., skip: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
-    __slots__ = ("schema", "shard", "generation", "through", "now_unix_ns", "policy", "tables")
+    __slots__ = ("schema", "shard", "generation", "through", "now_unix_ns", "policy", "tables", "rules")
     class TablesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +156,7 @@ class Checkpoint(_message.Message):
     NOW_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     TABLES_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     schema: int
     shard: int
     generation: int
@@ -159,4 +164,5 @@ class Checkpoint(_message.Message):
     now_unix_ns: int
     policy: _config_pb2.WindowPolicy
     tables: _containers.ScalarMap[str, bytes]
-    def __init__(self, schema: _Optional[int] = ..., shard: _Optional[int] = ..., generation: _Optional[int] = ..., through: _Optional[int] = ..., now_unix_ns: _Optional[int] = ..., policy: _Optional[_Union[_config_pb2.WindowPolicy, _Mapping]] = ..., tables: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+    rules: _config_pb2.RuleSet
+    def __init__(self, schema: _Optional[int] = ..., shard: _Optional[int] = ..., generation: _Optional[int] = ..., through: _Optional[int] = ..., now_unix_ns: _Optional[int] = ..., policy: _Optional[_Union[_config_pb2.WindowPolicy, _Mapping]] = ..., tables: _Optional[_Mapping[str, bytes]] = ..., rules: _Optional[_Union[_config_pb2.RuleSet, _Mapping]] = ...) -> None: ...
