@@ -56,9 +56,11 @@ class NodePictures:
 
     def forget(self, key: NodeKey) -> None:
         """Drop a node that is gone for good."""
-        (self.envoys if key.role == ENVOY_ROLE else self.workers).pop(key.node_id, None)
-        self._runs.pop(key.node_id, None)
-        self._rejected.pop(key.node_id, None)
+        if key.role == WORKER_ROLE:
+            self.workers.pop(key.node_id, None)
+            return
+        for known in (self.envoys, self._runs, self._rejected):
+            known.pop(key.node_id, None)
 
     def update(self, news: Mapping[NodeKey, News], hosts: AbstractSet[str], changed: Changed) -> None:
         """Take the cache's news in; adds to `changed` what they may change."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from prometheus_client import CollectorRegistry
@@ -137,12 +137,16 @@ class SimNode:
 class Sim:
     """Everything; `restart` is a new control plane over the same store."""
 
-    def __init__(self, node_ids: Iterable[str]) -> None:
+    def __init__(
+        self, node_ids: Iterable[str], hosts: Iterable[str] = (HOST,), shards: int = SHARDS
+    ) -> None:
         self.sensors: dict[str, Sensor] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.leases: dict[int, Lease] = {}
         self.policy = WindowPolicy()
-        self.host = HostState(reachable=True)
+        self.hosts = {host: HostState(reachable=True) for host in hosts}  # as far as they were heard of
+        self.vms: dict[str, dict[str, VmState]] = {host: {} for host in self.hosts}  # as they are
+        self.shards = shards
         self.recent: set[str] = set()
         self.steady: set[str] = set()
         self.revision = 0
@@ -160,7 +164,7 @@ class Sim:
             node.inbox.clear()
         self.cache = SnapshotCache()
         self.metrics = ReconcileMetrics(CollectorRegistry())
-        self.engine = Engine(self, self.cache, JsonParts(), self.metrics, shards=SHARDS)
+        self.engine = Engine(self, self.cache, JsonParts(), self.metrics, shards=self.shards)
         self.changed: tuple[set[str], set[int]] = set(), set()
         self.memory = Memory()
         self.recent |= {lease.owner for lease in self.leases.values()}
@@ -185,6 +189,11 @@ class Sim:
                 if type_url not in node.connection.session.status():
                     self._ask(node, type_url)
 
+    def forget(self, key: NodeKey) -> None:
+        """Have the control plane drop a node that is away, as it does after an hour."""
+        if self.nodes[key].connection is None:
+            self.engine.forget(key)
+
     def disconnect(self, key: NodeKey) -> None:
         """End the stream."""
         node = self.nodes[key]
@@ -193,8 +202,11 @@ class Sim:
             node.connection = None
             node.inbox.clear()
 
-    def answer(self, key: NodeKey) -> bool:
-        """Have a node apply the oldest response that it was sent, and say so; False if there is none."""
+    def answer(self, key: NodeKey, refuse: Collection[str] = ()) -> bool:
+        """Have a node apply the oldest response that it was sent, and say so; False if there is none.
+
+        What is put of the names in `refuse` it refuses, and takes the rest.
+        """
         node = self.nodes[key]
         if node.connection is None:
             return False
@@ -205,9 +217,12 @@ class Sim:
         running = node.running.setdefault(response.type_url, {})
         for name in response.removed:
             running.pop(name, None)
+        refused = [resource.name for resource in response.put if resource.name in refuse]
         for resource in response.put:
-            running[resource.name] = resource.version, resource.body
-        self.cache.receive(node.connection, Request(response.type_url, nonce=response.nonce))
+            if resource.name not in refused:
+                running[resource.name] = resource.version, resource.body
+        error = "; ".join(f"{name}: is no good" for name in refused) or None
+        self.cache.receive(node.connection, Request(response.type_url, nonce=response.nonce, error=error))
         if response.type_url == CLUSTER_TYPE:
             self.cache.receive(
                 node.connection, Request(ENDPOINT_TYPE, subscribe=tuple(each.name for each in response.put))
@@ -221,28 +236,38 @@ class Sim:
         wanted = ("*",) if type_url != ENDPOINT_TYPE else tuple(node.running.get(CLUSTER_TYPE, {}))
         self.cache.receive(node.connection, Request(type_url, subscribe=wanted, has=has))
 
-    # --- the host ---------------------------------------------------------------------------
-    def do_host_work(self, next_endpoint: Endpoint) -> str | None:
-        """Do one thing that the plan has the host do; return the sensor whose VM was removed, if one was."""
-        assert self.plan is not None
-        wish = self.plan.wishes[HOST]
-        vms = dict(self.host.vms)
-        for sensor_id in sorted(wish.remove - self.host.removed):
-            vms.pop(sensor_id, None)
-            self.host = replace(self.host, vms=vms, removed=self.host.removed | {sensor_id})
-            return sensor_id
-        for sensor_id, stored in wish.ensure.items():
-            if sensor_id not in vms:
-                vms[sensor_id] = running_vm(stored, next_endpoint)
-                self.host = replace(self.host, vms=vms)
-                break
-        return None
+    # --- hosts ------------------------------------------------------------------------------
+    def do_host_work(self, next_endpoint: Endpoint, host: str = HOST) -> str | None:
+        """Have a host say what it has, and do one thing that the plan asks of it.
 
-    def move(self, sensor_id: str, endpoint: Endpoint) -> None:
-        """Have a VM serve elsewhere."""
-        vms = dict(self.host.vms)
+        Returns the sensor whose VM was removed, if one was.
+        """
+        assert self.plan is not None
+        wish, state, vms = self.plan.wishes[host], self.hosts[host], self.vms[host]
+        removed = next(iter(sorted(wish.remove - state.removed)), None)
+        if removed is not None:
+            vms.pop(removed, None)
+            state = replace(state, removed=state.removed | {removed})
+        else:
+            missing = next((each for each in wish.ensure if each not in vms), None)
+            if missing is not None:
+                vms[missing] = running_vm(wish.ensure[missing], next_endpoint)
+        self.hosts[host] = replace(state, reachable=True, vms=dict(vms))
+        return removed
+
+    def move(self, sensor_id: str, endpoint: Endpoint, host: str = HOST) -> None:
+        """Have a VM serve elsewhere, and its host say so."""
+        vms = self.vms[host]
         vms[sensor_id] = vms[sensor_id].model_copy(update={"endpoint": endpoint})
-        self.host = replace(self.host, vms=vms)
+        self.hosts[host] = replace(self.hosts[host], vms=dict(vms))
+
+    def host_goes(self, host: str) -> None:
+        """Have a host be configured no more; its VMs stay."""
+        del self.hosts[host]
+
+    def host_comes(self, host: str) -> None:
+        """Have a host be configured (again, or in another way); nothing was heard of it yet."""
+        self.hosts[host] = HostState()
 
     # --- the control plane ------------------------------------------------------------------
     def take_changes(self) -> tuple[set[str], set[int]]:
@@ -253,15 +278,17 @@ class Sim:
     def step(self) -> Plan:
         """Make a plan from what changed and publish it; a plan of everything must be the same plan."""
         before = replace(self.memory, assigned=dict(self.memory.assigned))
-        self.engine.look({HOST: self.host})
+        self.engine.look(self.hosts)
         plan = self.engine.step(frozenset(self.recent), frozenset(self.steady & self.recent))
         assert self.engine.world is not None
         anew = make_plan(self.engine.world, before)
         # Publishing may have made known what a version holds: then the picture is newer than the plan.
         assert self.engine.due or replace(plan, difference=anew.difference) == anew
         self.plan, self.memory = plan, plan.memory
-        removed = self.host.removed & plan.wishes[HOST].remove
-        self.host = replace(self.host, removed=removed)
+        for host, state in self.hosts.items():
+            removed = state.removed & plan.wishes[host].remove
+            if removed != state.removed:
+                self.hosts[host] = replace(state, removed=removed)
         return plan
 
     def write(self) -> None:
@@ -279,16 +306,17 @@ class Sim:
             self.endpoints.pop(sensor_id, None)
             self.sensors.pop(sensor_id, None)
 
-    def add(self, sensor_id: str) -> None:
+    def add(self, sensor_id: str, host: str = HOST) -> None:
         """Ask for a sensor."""
         self.revision += 1
-        self.sensors[sensor_id] = sensor(sensor_id, revision=self.revision)
+        self.sensors[sensor_id] = sensor(sensor_id, revision=self.revision, host=host)
         self.changed[0].add(sensor_id)
 
     def remove(self, sensor_id: str) -> None:
         """Ask for a sensor to go."""
         self.revision += 1
-        self.sensors[sensor_id] = sensor(sensor_id, removing=True, revision=self.revision)
+        host = self.sensors[sensor_id].record.spec.host
+        self.sensors[sensor_id] = sensor(sensor_id, removing=True, revision=self.revision, host=host)
         self.changed[0].add(sensor_id)
 
     # --- judging ----------------------------------------------------------------------------

@@ -191,6 +191,21 @@ def test_a_worker_that_has_not_said_what_it_runs_is_told_nothing() -> None:
     assert sim.nodes[worker].assigned() == {"press-1": HERE.version}
 
 
+def test_a_node_can_be_forgotten_while_its_neighbour_stays() -> None:
+    """Envoy and worker have one id: what is known of the one does not go with the other."""
+    for gone, stays in ((WORKER_ROLE, ENVOY_ROLE), (ENVOY_ROLE, WORKER_ROLE)):
+        sim = Sim(["node-1"])
+        for role in (gone, stays):
+            sim.connect(NodeKey(role, "node-1"))
+        sim.step()
+        sim.disconnect(NodeKey(gone, "node-1"))
+        sim.step()
+        sim.forget(NodeKey(gone, "node-1"))
+        while sim.answer(NodeKey(stays, "node-1")):
+            sim.step()
+        assert sim.engine.nodes.keys() == {NodeKey(stays, "node-1"): True}
+
+
 # --- moving a shard -----------------------------------------------------------------------------
 def moving(**changes: object) -> World:
     """Return a picture in which node-2 has just got the lease of press-1's shard, changed."""
