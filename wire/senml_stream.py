@@ -165,7 +165,9 @@ class RecordReader:
             if start is None:
                 return end
             if start >= careful_to and not self._scanner.begun:
-                past = buffer.rfind(b"}", start, start + MAX_RECORD_BYTES) + 1
+                close = buffer.find(b"]", start, start + MAX_RECORD_BYTES)
+                most = close if close >= 0 else start + MAX_RECORD_BYTES
+                past = buffer.rfind(b"}", start, most) + 1
                 run = self._run(buffer, start, past)
                 if run is not None:
                     found.append(run)

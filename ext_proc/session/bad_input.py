@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ext_proc.session.rejections import Rejection
+from wire.senml import NOT_NUMERIC
 
 MAX_SAMPLES: Final = 32
 LOG_EVERY_NS: Final = 10_000_000_000  # for one reason of one sensor
@@ -67,6 +68,8 @@ class BadInput:
         lines = []
         for rejection in rejections:
             self.counts[rejection.reason] = self.counts.get(rejection.reason, 0) + rejection.count
+            if rejection.reason in NOT_NUMERIC:
+                continue  # nothing is wrong with a device that also tells a switch's position
             key = sensor_id, rejection.reason
             sample = Sample(sensor_id, stream, rejection, now_unix_ns)
             self._samples[key] = sample

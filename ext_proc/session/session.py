@@ -45,6 +45,7 @@ class Session:
     """
 
     __slots__ = (
+        "_any_bad_series",
         "_by_series",
         "_cursor",
         "_profile",
@@ -65,6 +66,7 @@ class Session:
         self._splitter = FrameSplitter()
         self._series: Series | None = None
         self._by_series: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._any_bad_series = False
         self.frames = 0
         self.epoch = 0
         self.lost: str | None = None
@@ -125,28 +127,29 @@ class Session:
         try:
             content = parse_frame(frame)
             if isinstance(content, Columns):
-                readings = self._take_readings(content, bounds, deliveries)
-                if readings is not None:
-                    deliveries.append(readings)
-                    self._count_quarantined(readings, offset, frame)
+                bad = self._take_readings(content, bounds, deliveries)
+                if bad is not None:
+                    for reason, count, _ in quarantined(bad):
+                        self.rejections.add(reason, count, content.epoch, offset, frame[:HEAD_BYTES])
             elif isinstance(content, readings_pb2.Gap):
                 self._take_gap(content, deliveries)
             elif content.epoch:
                 self.epoch = content.epoch
         except UndecodableError as error:
             head, sensor_id = frame[:HEAD_BYTES], self._profile.sensor_id
-            bad = Undecodable(sensor_id, error.epoch, 1, len(frame), error.reason, offset, head)
-            note_undecodable(deliveries, self.rejections, bad)
+            item = Undecodable(sensor_id, error.epoch, 1, len(frame), error.reason, offset, head)
+            note_undecodable(deliveries, self.rejections, item)
         else:
             self.frames += 1
 
     def _take_readings(
         self, columns: Columns, bounds: TimeBounds, deliveries: list[Delivery]
-    ) -> Readings | None:
-        """Move the cursor; return the readings that are new, None if none is."""
+    ) -> NDArray[np.uint8] | None:
+        """Move the cursor and deliver what is new; return the verdicts if they are not all OK."""
         if columns.series != self._series:
             check_series(columns.series, columns.epoch)
             self._by_series = series_verdicts(columns.series, self._profile.units)
+            self._any_bad_series = bool(self._by_series.any())
             self._series = columns.series
         sensor_id, epoch = self._profile.sensor_id, columns.epoch
         self.epoch = epoch
@@ -157,6 +160,8 @@ class Session:
             deliveries.append(Duplicates(sensor_id, epoch, step.duplicates))
         if step.duplicates == columns.count:
             return None
+        by_series = self._by_series[columns.series_index]
+        verdict = reading_verdicts(columns.value, columns.time_unix_ns, by_series, bounds)
         readings = Readings(
             sensor_id,
             self._profile.site,
@@ -167,16 +172,12 @@ class Session:
             columns.time_unix_ns,
             columns.value,
             columns.quality,
-            reading_verdicts(
-                columns.value, columns.time_unix_ns, self._by_series[columns.series_index], bounds
-            ),
+            verdict,
         )
-        return readings.part(step.duplicates, len(readings)) if step.duplicates else readings
-
-    def _count_quarantined(self, readings: Readings, offset: int, frame: bytes) -> None:
-        if np.bitwise_or.reduce(readings.verdict):  # a ufunc's, for the reason that verdicts.py gives
-            for reason, count, _ in quarantined(readings.verdict):
-                self.rejections.add(reason, count, readings.epoch, offset, frame[:HEAD_BYTES])
+        deliveries.append(readings.part(step.duplicates, len(readings)) if step.duplicates else readings)
+        if verdict is by_series and not self._any_bad_series:
+            return None
+        return verdict[step.duplicates :]
 
     def _take_gap(self, gap: readings_pb2.Gap, deliveries: list[Delivery]) -> None:
         self.epoch = gap.epoch

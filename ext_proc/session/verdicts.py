@@ -31,6 +31,8 @@ def reading_verdicts(
 ) -> NDArray[np.uint8]:
     """Return a verdict for each reading; where several apply, the lowest number of Verdict.
 
+    It is `by_series` itself where nothing else applies.
+
     Args:
         value: Values, shape (n,).
         time_unix_ns: Event times, shape (n,).

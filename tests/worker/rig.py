@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,14 +117,17 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path, server: NatsServer) -> AsyncIterator[Rig]:
-    """Return the surroundings; no worker runs yet."""
+async def rig(
+    folder: Path, server: NatsServer, more_hosts: Mapping[str, Mapping[str, int]] | None = None
+) -> AsyncIterator[Rig]:
+    """Return the surroundings; no worker runs yet. `more_hosts` maps clusters to their sensors' ports."""
     async with AsyncExitStack() as stack:
         agents = {sensor: await stack.enter_async_context(scripted_agent()) for sensor in SENSORS}
         other = await stack.enter_async_context(scripted_agent())
         hosts = {
             "host.lab": {sensor: agent.port for sensor, agent in agents.items()},
             "host.other": {"press-1": other.port},
+            **(more_hosts or {}),
         }
         envoy = StaticEnvoy(folder / "envoy", folder / "worker.sock", hosts)
         envoy.start()
