@@ -137,9 +137,7 @@ class SimNode:
 class Sim:
     """Everything; `restart` is a new control plane over the same store."""
 
-    def __init__(
-        self, node_ids: Iterable[str], hosts: Iterable[str] = (HOST,), shards: int = SHARDS
-    ) -> None:
+    def __init__(self, node_ids: Iterable[str], hosts: Iterable[str] = (HOST,), shards: int = SHARDS) -> None:
         self.sensors: dict[str, Sensor] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.leases: dict[int, Lease] = {}
