@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 PARTS_HEADER: Final = "Gw-Checkpoint-Parts"
 WINDOWS_HEADER: Final = "Gw-Windows-Sequence"
+EVENTS_HEADER: Final = "Gw-Events-Sequence"
 PART_BYTES: Final = 4 << 20
 MAX_PARTS: Final = 32  # half of the parts that the stream keeps for a shard
 
@@ -35,14 +36,15 @@ class CheckpointTooLargeError(JournalError):
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """A checkpoint, and the last sequence of the windows stream when it was taken.
+    """A checkpoint, and the last sequences of the windows and events streams when it was taken.
 
     The windows that it covers are in that stream up to there: if the stream
-    ends before, windows were lost which this checkpoint cannot emit again.
+    ends before, windows were lost which this checkpoint cannot emit again. So are the events.
     """
 
     checkpoint: journal_pb2.Checkpoint
     windows_seq: int
+    events_seq: int = 0
 
 
 async def save_checkpoint(
@@ -61,6 +63,7 @@ async def save_checkpoint(
     headers = {
         PARTS_HEADER: ",".join(map(str, earlier)) or "-",
         WINDOWS_HEADER: str(stored.windows_seq),
+        EVENTS_HEADER: str(stored.events_seq),
     }
     await js.publish(checkpoint_subject(checkpoint.shard), parts[-1], headers=headers)
 
@@ -88,4 +91,5 @@ async def load_checkpoint(js: JetStreamContext, shard: int) -> StoredCheckpoint 
         log.warning("checkpoint_damaged", shard=shard)
         return None
     check_schema(checkpoint.schema)
-    return StoredCheckpoint(checkpoint, int(headers.get(WINDOWS_HEADER, "0")))
+    windows_seq, events_seq = (int(headers.get(name, "0")) for name in (WINDOWS_HEADER, EVENTS_HEADER))
+    return StoredCheckpoint(checkpoint, windows_seq, events_seq)

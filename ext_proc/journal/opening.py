@@ -15,8 +15,9 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamState
 
 from ext_proc.journal.checkpoints import load_checkpoint
+from ext_proc.journal.emitted import EmittedAt, read_coverage
 from ext_proc.journal.errors import LeaseSupersededError
-from ext_proc.journal.pending import Coverage, PendingWindows
+from ext_proc.journal.pending import MAX_EVENTS, PendingWindows
 from ext_proc.journal.recovery import Findings, Plan, Position, RecordMark, plan
 from ext_proc.journal.streams import Retention, ensure_streams, generation_of, put_generation
 from ext_proc.journal.writer import RecordWriter
@@ -39,15 +40,14 @@ class ReplayStalledError(RuntimeError):
 class Opened:
     """A shard folded up to the end of its log, not yet written to.
 
-    `writer` holds the generation, the lease and the newest time; `pending` the
-    window rows that the windows stream lacks.
+    `writer` holds the generation, the lease and the newest time.
     """
 
     fold: Fold
     writer: RecordWriter
-    pending: PendingWindows
     head: int
-    windows_head: int
+    windows: EmittedAt
+    events: EmittedAt
 
 
 async def open_shard(
@@ -83,21 +83,23 @@ async def open_shard(
         log.error("journal_rolled_back", shard=shard, ends_at=found.last_seq, generation=decided.generation)
     if decided.generation != found.settings_generation:
         await put_generation(js, shard, decided.generation)
-    fold, pending = await _fold(js, shard, found, decided)
+    windows, events = PendingWindows(found.coverage), PendingWindows(found.events_coverage, MAX_EVENTS)
+    fold = await _fold(js, shard, found, decided, windows=windows, events=events)
     log.info(
         "shard_folded",
         shard=shard,
         generation=decided.generation,
         from_checkpoint=decided.checkpoint.checkpoint.through if decided.checkpoint else None,
         through=fold.through,
-        window_rows_to_append=pending.rows,
+        window_rows_to_append=windows.rows,
+        events_to_append=events.rows,
     )
     return Opened(
         fold=fold,
         writer=RecordWriter(shard, writer, decided.generation, lease_generation, fold.now_unix_ns),
-        pending=pending,
         head=found.last_seq,
-        windows_head=found.windows_seq,
+        windows=EmittedAt(windows, found.windows_seq),
+        events=EmittedAt(events, found.events_seq),
     )
 
 
@@ -107,7 +109,8 @@ async def _findings(js: JetStreamContext, shard: int, known: Position | None) ->
     # before must not point beyond the end of the log unless the log lost its end.
     checkpoint = await load_checkpoint(js, shard)
     through = checkpoint.checkpoint.through if checkpoint else 0
-    coverage, windows_seq = await read_coverage(js, shard)
+    coverage, windows_seq = await read_coverage(js, names.windows_stream(shard))
+    events_coverage, events_seq = await read_coverage(js, names.events_stream(shard))
     state = (await js.stream_info(stream)).state
     return Findings(
         first_seq=state.first_seq,
@@ -117,24 +120,11 @@ async def _findings(js: JetStreamContext, shard: int, known: Position | None) ->
         checkpoint=checkpoint,
         coverage=coverage,
         windows_seq=windows_seq,
+        events_coverage=events_coverage,
+        events_seq=events_seq,
         settings_generation=await generation_of(js, shard),
         known=known,
     )
-
-
-async def read_coverage(js: JetStreamContext, shard: int) -> tuple[Coverage, int]:
-    """Return how far the shard's windows stream goes, and its last sequence."""
-    stream = names.windows_stream(shard)
-    last_seq = (await js.stream_info(stream)).state.last_seq
-    try:
-        message = await js.get_msg(stream, seq=last_seq) if last_seq else None
-    except nats.js.errors.NotFoundError:
-        message = None  # aged out: rows from before are too old for anyone to miss
-    if message is None:
-        return Coverage(), last_seq
-    record = journal_pb2.WindowsRecord()
-    _parse(record, message.data or b"", f"{stream}, record {last_seq}")
-    return Coverage.of(record), last_seq
 
 
 async def _mark(js: JetStreamContext, stream: str, seq: int, state: StreamState) -> RecordMark | None:
@@ -150,15 +140,23 @@ async def _mark(js: JetStreamContext, stream: str, seq: int, state: StreamState)
 
 
 async def _fold(
-    js: JetStreamContext, shard: int, found: Findings, decided: Plan
-) -> tuple[Fold, PendingWindows]:
+    js: JetStreamContext,
+    shard: int,
+    found: Findings,
+    decided: Plan,
+    *,
+    windows: PendingWindows,
+    events: PendingWindows,
+) -> Fold:
+    """Fold the log; what it emits goes to `windows` and `events`."""
     fold = Fold.restore(decided.checkpoint.checkpoint) if decided.checkpoint else Fold(shard)
-    pending = PendingWindows(found.coverage)
     if decided.checkpoint and fold.through + 1 < found.first_seq:
         log.error("journal_overtaken", shard=shard, through=fold.through, first_seq=found.first_seq)
     async for seq, record in _replay(js, shard, max(fold.through + 1, found.first_seq), found.last_seq):
-        pending.add(record.generation, seq, fold.apply(seq, record).journalled)
-    return fold, pending
+        output = fold.apply(seq, record)
+        windows.add(record.generation, seq, output.journalled)
+        events.add(record.generation, seq, output.events)
+    return fold
 
 
 async def _replay(

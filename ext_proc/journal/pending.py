@@ -1,6 +1,6 @@
-"""Window rows between the fold and the windows stream. Pure.
+"""Rows between the fold and the windows stream, or the events stream. Pure.
 
-Keeps W1 of wire/journal.py: what is appended is exactly what the stream does
+Keeps W1 and E1 of wire/journal.py: what is appended is exactly what the stream does
 not cover yet, in fold order, whoever appended the rows before.
 """
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from wire.gen.gaugeway.journal.v1 import journal_pb2
 
 MAX_ROWS: Final = 20_000  # of one windows record: some 4 MB before compression
+MAX_EVENTS: Final = 5_000  # of one record of events: some 3 MB
 
 
 @dataclass(frozen=True, slots=True)

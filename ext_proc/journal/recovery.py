@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ext_proc.journal.checkpoints import StoredCheckpoint
 from ext_proc.journal.pending import Coverage
@@ -36,6 +36,7 @@ class Findings:
         checkpoint: The newest checkpoint.
         coverage: Of the windows stream.
         windows_seq: The windows stream's last sequence.
+        events_coverage, events_seq: The same of the events stream.
         settings_generation: From the settings bucket; 0 if none.
         known: The furthest place that this worker itself saw acknowledged.
     """
@@ -49,6 +50,8 @@ class Findings:
     windows_seq: int
     settings_generation: int
     known: Position | None
+    events_coverage: Coverage = field(default_factory=Coverage)
+    events_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def plan(found: Findings) -> Plan:
     """
     checkpoint = found.checkpoint
     in_log = found.last.generation if found.last else 0
-    seen = [Position(found.coverage.generation, found.coverage.through)]
+    emitted = found.coverage, found.events_coverage
+    seen = [Position(coverage.generation, coverage.through) for coverage in emitted]
     if found.known:
         seen.append(found.known)
     if checkpoint:
@@ -104,8 +108,8 @@ def _holds(found: Findings, stored: StoredCheckpoint, in_log: int | None) -> boo
     `in_log` is the generation at the log's end, None if that was lost.
     """
     checkpoint = stored.checkpoint
-    if stored.windows_seq > found.windows_seq:
-        return False  # the windows stream lost rows that only folding again can emit
+    if stored.windows_seq > found.windows_seq or stored.events_seq > found.events_seq:
+        return False  # the stream lost rows that only folding again can emit
     if found.at_checkpoint is not None:
         mark = found.at_checkpoint
         return (mark.generation, mark.now_unix_ns) == (checkpoint.generation, checkpoint.now_unix_ns)

@@ -21,14 +21,15 @@ from nats.js import JetStreamContext
 from ext_proc.journal.append import Appender, sentence
 from ext_proc.journal.batch import Batch
 from ext_proc.journal.checkpoints import CheckpointTooLargeError, StoredCheckpoint, save_checkpoint
+from ext_proc.journal.emitted import EmittedStream
 from ext_proc.journal.errors import FencedError, LeaseSupersededError, ShardClosedError
 from ext_proc.journal.intake import Intake
-from ext_proc.journal.opening import Opened, read_coverage, read_records
-from ext_proc.journal.pending import Coverage
+from ext_proc.journal.opening import Opened, read_records
 from ext_proc.journal.recovery import Position
 from ext_proc.journal.schedule import Action, Limits, Load, next_action
 from ext_proc.session.cursor import SensorCursor
 from ext_proc.session.model import Delivery
+from ext_proc.windows.fold import FoldOutput
 from wire import names
 from wire.gen.gaugeway.config.v1 import config_pb2
 from wire.gen.gaugeway.journal.v1 import journal_pb2
@@ -65,13 +66,14 @@ class ShardJournal:
         self._js = js
         self._fold = opened.fold
         self._writer = opened.writer
-        self._pending = opened.pending
         self._settings = settings
         self._publish_live = publish_live
         readings = names.readings_stream(shard), names.readings_subject(shard), opened.head
-        windows = names.windows_stream(shard), names.windows_subject(shard), opened.windows_head
+        windows = names.windows_stream(shard), names.windows_subject(shard), opened.windows
+        events = names.events_stream(shard), names.events_subject(shard), opened.events
         self._readings = Appender(js, *readings, self._on_trouble)
-        self._windows = Appender(js, *windows, self._on_trouble)
+        self._windows = EmittedStream(js, *windows, self._on_trouble)
+        self._events = EmittedStream(js, *events, self._on_trouble)
         self._wake = asyncio.Event()
         self._intake = Intake(shard, settings.limits, self._wake.set)
         self._commands: deque[tuple[RecordMaker, asyncio.Future[None]]] = deque()
@@ -118,8 +120,8 @@ class ShardJournal:
         """Wait until all that was offered is in the journal. Raises ShardClosedError if it never will be."""
         await self._intake.flush()
 
-    async def open(self, policy: config_pb2.WindowPolicy) -> None:
-        """Append OPEN, then the window rows that the fold of the log left over.
+    async def open(self, policy: config_pb2.WindowPolicy, rules: config_pb2.RuleSet | None = None) -> None:
+        """Append OPEN, then the rows that the fold of the log left over; `rules` None: they stay as they are.
 
         A writer under an older lease may still be appending: what it put into
         the log since is folded, and OPEN tried again, which ends that writer.
@@ -130,7 +132,7 @@ class ShardJournal:
         """
         for _ in range(_OPEN_TRIES):
             try:
-                await self._append(self._writer.open(policy, time.time_ns()))
+                await self._append(self._writer.open(policy, time.time_ns(), rules))
             except FencedError as fenced:
                 await self._catch_up(fenced)
             else:
@@ -151,7 +153,7 @@ class ShardJournal:
                 raise LeaseSupersededError(self.shard, ours, record.lease_generation)
             if record.generation != self._writer.generation:
                 raise fenced  # opening the shard again finds out
-            self._pending.add(record.generation, seq, self._fold.apply(seq, record).journalled)
+            self._emit(record.generation, seq, self._fold.apply(seq, record))
             self._writer.now_unix_ns = self._fold.now_unix_ns
             self._readings.head = seq
         self._take_cursors()
@@ -161,18 +163,29 @@ class ShardJournal:
         self._cursors = {sensor: SensorCursor(epochs) for sensor, epochs in self._fold.cursors().items()}
         self._committed = {sensor: cursor.newest for sensor, cursor in self._cursors.items()}
 
-    async def renew(self, lease_generation: int, policy: config_pb2.WindowPolicy) -> None:
+    async def renew(
+        self,
+        lease_generation: int,
+        policy: config_pb2.WindowPolicy,
+        rules: config_pb2.RuleSet | None = None,
+    ) -> None:
         """Append OPEN under a newer lease. Raises ShardClosedError if the shard ends before."""
 
         def make(now_unix_ns: int) -> journal_pb2.ReadingsRecord:
             self._writer.lease_generation = lease_generation
-            return self._writer.open(policy, now_unix_ns)
+            return self._writer.open(policy, now_unix_ns, rules)
 
         await self._command(make)
 
     async def change_policy(self, policy: config_pb2.WindowPolicy) -> None:
         """Append POLICY. Raises ShardClosedError if the shard ends before."""
         await self._command(lambda now_unix_ns: self._writer.policy(policy, now_unix_ns))
+
+    async def change_rules(self, rules: config_pb2.RuleSet) -> None:
+        """Append RULES, if they are not in force. Raises ShardClosedError if the shard ends before."""
+        if rules == self._fold.rules:
+            return
+        await self._command(lambda now_unix_ns: self._writer.rules(rules, now_unix_ns))
 
     def close(self) -> None:
         """Take nothing more; `run` appends what is here, writes a checkpoint and returns."""
@@ -261,40 +274,21 @@ class ShardJournal:
                 self._committed[sensor_id] = (epoch, last)
             self._intake.appended(batch)
         output = self._fold.apply(seq, record)
-        self._pending.add(record.generation, seq, output.journalled)
+        self._emit(record.generation, seq, output)
         await self._publish_live(output.live)
-        await self._append_windows()
+        await self._windows.append(self._writer)
+        await self._events.append(self._writer)
 
-    async def _append_windows(self) -> None:
-        """Append the window rows that wait; rows that another writer appended are dropped.
-
-        Whoever folds the log emits the same rows, so a second writer here is no
-        danger, unless the stream has lost rows: then they are folded again.
-        """
-        while (chunk := self._pending.next_chunk()) is not None:
-            record = self._writer.windows(chunk)
-            try:
-                await self._windows.append(record.SerializeToString(), record.append_id)
-            except FencedError as fenced:
-                if fenced.head < self._windows.head:
-                    raise
-                await self._take_over_windows(fenced)
-            else:
-                self._pending.appended(Coverage.of(record))
-
-    async def _take_over_windows(self, fenced: FencedError) -> None:
-        try:
-            coverage, self._windows.head = await read_coverage(self._js, self.shard)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise fenced from error  # opening the shard again finds out
-        log.warning("windows_of_another_writer", shard=self.shard, through=coverage.through)
-        self._pending.appended(coverage)
+    def _emit(self, generation: int, seq: int, output: FoldOutput) -> None:
+        self._windows.add(generation, seq, output.journalled)
+        self._events.add(generation, seq, output.events)
 
     async def _checkpoint(self) -> None:
         """Write a checkpoint; without one, recovery only takes longer, so failure is not the end."""
         self._last_checkpoint_ns = time.monotonic_ns()
         # In a thread, for a large shard takes a second; nothing is folded before this task goes on.
-        stored = StoredCheckpoint(await asyncio.to_thread(self._fold.checkpoint), self._windows.head)
+        checkpoint = await asyncio.to_thread(self._fold.checkpoint)
+        stored = StoredCheckpoint(checkpoint, self._windows.head, self._events.head)
         try:
             await save_checkpoint(self._js, stored)
         except (nats.errors.Error, TimeoutError, CheckpointTooLargeError) as error:

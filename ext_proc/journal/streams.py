@@ -35,6 +35,7 @@ class Retention:
     max_age_s: float = 7 * DAY_S
     readings_bytes: int = 4 * GIB
     windows_bytes: int = 1 * GIB
+    events_bytes: int = 256 << 20
 
 
 async def ensure_streams(js: JetStreamContext, shard: int, retention: Retention) -> None:
@@ -47,6 +48,9 @@ async def ensure_streams(js: JetStreamContext, shard: int, retention: Retention)
     )
     await _ensure(
         js, names.windows_stream(shard), names.windows_subject(shard), retention, retention.windows_bytes
+    )
+    await _ensure(
+        js, names.events_stream(shard), names.events_subject(shard), retention, retention.events_bytes
     )
     await _ensure(js, names.CHECKPOINT_STREAM, "gw.checkpoints.*", Retention(max_age_s=0), -1)
 

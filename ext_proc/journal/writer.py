@@ -36,10 +36,20 @@ class RecordWriter:
         self.lease_generation = lease_generation
         self.now_unix_ns = now_unix_ns
 
-    def open(self, policy: config_pb2.WindowPolicy, now_unix_ns: int) -> journal_pb2.ReadingsRecord:
-        """Return the first record under a lease."""
+    def open(
+        self, policy: config_pb2.WindowPolicy, now_unix_ns: int, rules: config_pb2.RuleSet | None = None
+    ) -> journal_pb2.ReadingsRecord:
+        """Return the first record under a lease; `rules` None: those of the log stay in force."""
         record = self._record(journal_pb2.ReadingsRecord.OPEN, now_unix_ns)
         record.policy.CopyFrom(policy)
+        if rules is not None:
+            record.rules.CopyFrom(rules)
+        return record
+
+    def rules(self, rules: config_pb2.RuleSet, now_unix_ns: int) -> journal_pb2.ReadingsRecord:
+        """Return a record that has these rules be in force from the next record on, and no others."""
+        record = self._record(journal_pb2.ReadingsRecord.RULES, now_unix_ns)
+        record.rules.CopyFrom(rules)
         return record
 
     def policy(self, policy: config_pb2.WindowPolicy, now_unix_ns: int) -> journal_pb2.ReadingsRecord:
@@ -61,8 +71,8 @@ class RecordWriter:
             record.rows = encode_rows(batch.rows)
         return record
 
-    def windows(self, chunk: Chunk) -> journal_pb2.WindowsRecord:
-        """Return the record of window rows that the fold emitted."""
+    def emitted(self, chunk: Chunk) -> journal_pb2.WindowsRecord:
+        """Return the record of rows that the fold emitted."""
         return journal_pb2.WindowsRecord(
             schema=SCHEMA_VERSION,
             shard=self.shard,

@@ -45,6 +45,10 @@ Stream = grpc.aio.StreamStreamCall[discovery_pb2.DeltaDiscoveryRequest, Response
 class Applier(Protocol):
     """What resources are applied to (ext_proc.worker.applier.WorkerApplier)."""
 
+    def heard(self, type_url: str, *, empty: bool) -> None:
+        """Note that a response of this type came: with its changes, the first one says all there is."""
+        ...
+
     async def apply(self, type_url: str, change: Change) -> None:
         """Bring `change` into force; changes of one name are applied in order.
 
@@ -179,9 +183,11 @@ class AdsClient:
         """Apply a response; return the sentence for each resource that is not in force."""
         type_url = response.type_url
         failures: dict[str, str] = {}
+        changes = self._state.changes(response)
+        self._applier.heard(type_url, empty=not changes)
         tasks = {
             asyncio.create_task(self._applier.apply(type_url, change), name=f"apply {change.name}"): change
-            for change in self._state.changes(response)
+            for change in changes
         }
         if not tasks:
             return failures

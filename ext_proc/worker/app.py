@@ -22,6 +22,7 @@ from ext_proc.worker.config import WorkerConfig
 from ext_proc.worker.ext_proc_server import ExtProcServer
 from ext_proc.worker.policy import PolicyInForce
 from ext_proc.worker.resources import WORKER_TYPES
+from ext_proc.worker.rules import RulesInForce
 from ext_proc.worker.shards import HARD_CLOSE_S, ShardKeeper, ShardTools
 from ext_proc.worker.status import LivePublisher, publish_status, worker_status
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
@@ -53,11 +54,12 @@ class Worker:
         self._config = config
         self._client = client
         self._policy = PolicyInForce()
+        self._rules = RulesInForce()
         self._crash: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._follower = Follower(gateway, config.opens_per_s, self._policy.bounds)
         self._server = ExtProcServer(self._follower)
-        self._applier = WorkerApplier(self._follower, self._policy, self._new_keeper)
+        self._applier = WorkerApplier(self._follower, self._policy, self._rules, self._new_keeper)
         self._tools = ShardTools(
             nats=client,
             js=client.jetstream(timeout=PUBLISH_TIMEOUT_S),
@@ -91,7 +93,9 @@ class Worker:
             await _cancel(status)
 
     def _new_keeper(self, shard: int) -> ShardKeeper:
-        return ShardKeeper(shard, self._tools, self._policy.policy, self._crashed)
+        keeper = ShardKeeper(shard, self._tools, self._policy.policy, self._crashed)
+        keeper.want_rules(self._rules.rules(), self._rules.version)
+        return keeper
 
     def _status(self) -> WorkerStatus:
         return worker_status(

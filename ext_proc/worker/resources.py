@@ -13,12 +13,14 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from ext_proc.follower.assignment import Assignment
+from ext_proc.rules.rule import RuleError, check_rule
 from ext_proc.session.model import SensorProfile, TimeBounds
 from wire.gen.gaugeway.config.v1 import config_pb2
 from wire.ids import InvalidIdError, check_dns_label, check_metric, check_unit
-from wire.names import DEFAULT_POLICY, LEASE_TYPE, POLICY_TYPE, SENSOR_TYPE
+from wire.names import DEFAULT_POLICY, LEASE_TYPE, POLICY_TYPE, RULE_TYPE, SENSOR_TYPE
 
-WORKER_TYPES: Final = (POLICY_TYPE, LEASE_TYPE, SENSOR_TYPE)
+# In this order they are asked for: a shard is opened with its policy and its rules.
+WORKER_TYPES: Final = (POLICY_TYPE, RULE_TYPE, LEASE_TYPE, SENSOR_TYPE)
 _MS: Final = 1_000_000
 _MAX_SIZE_MS: Final = 24 * 3_600_000
 
@@ -35,7 +37,7 @@ class Lease:
     lease_generation: int
 
 
-Resource = Assignment | Lease | config_pb2.WindowPolicy
+Resource = Assignment | Lease | config_pb2.WindowPolicy | config_pb2.Rule
 
 
 def decode_resource(type_url: str, name: str, body: bytes) -> Resource:
@@ -47,9 +49,11 @@ def decode_resource(type_url: str, name: str, body: bytes) -> Resource:
             return _lease(name, config_pb2.ShardLease.FromString(body))
         if type_url == POLICY_TYPE:
             return _policy(name, config_pb2.WindowPolicy.FromString(body))
+        if type_url == RULE_TYPE:
+            return _rule(name, config_pb2.Rule.FromString(body))
     except DecodeError as error:
         raise ResourceError(f"{name}: not a {type_url.rpartition('.')[2]} message") from error
-    except InvalidIdError as error:
+    except (InvalidIdError, RuleError) as error:
         raise ResourceError(f"{name}: {error}") from error
     raise ResourceError(f"{name}: a worker takes no {type_url}")
 
@@ -93,6 +97,12 @@ def _policy(name: str, message: config_pb2.WindowPolicy) -> config_pb2.WindowPol
     _require(
         all(0 < size <= _MAX_SIZE_MS for size in sizes), name, f"size_ms must be 1 to {_MAX_SIZE_MS} (a day)"
     )
+    return message
+
+
+def _rule(name: str, message: config_pb2.Rule) -> config_pb2.Rule:
+    _require(message.id == name, name, f"id {message.id!r} must be the resource's name")
+    check_rule(message)
     return message
 
 

@@ -87,7 +87,9 @@ class ShardKeeper:
         self._policy = policy
         self._changed = asyncio.Event()
         self._told: list[asyncio.Future[None]] = []
+        self._rules: tuple[int, config_pb2.RuleSet | None] = (0, None)  # version, and what is wanted
         self._held: tuple[int, config_pb2.WindowPolicy] | None = None  # in force in the journal
+        self._held_rules = 0  # version
         self._refused: tuple[int, str] = (0, "")
         self._known: Position | None = None
         self.journal: ShardJournal | None = None
@@ -139,6 +141,15 @@ class ShardKeeper:
                 or (self._held is not None and self._held[1] == policy)
             )
         )
+
+    def want_rules(self, rules: config_pb2.RuleSet | None, version: int) -> None:
+        """Write under `rules`; None: under those that the log has. `version` rises with every change."""
+        self._rules = version, rules
+        self._changed.set()
+
+    async def follows_rules(self, version: int) -> None:
+        """Return when the journal of an open shard has the rules of `version`, or newer ones."""
+        await self._until(lambda: self.journal is None or self._held_rules >= version)
 
     async def stop(self) -> None:
         """Close the shard in order, within CLOSE_S, and end."""
@@ -226,7 +237,9 @@ class ShardKeeper:
         journal = ShardJournal(tools.js, opened, tools.settings, tools.publish_live)
         self.journal = journal
         try:
-            await journal.open(policy)
+            version, rules = self._rules
+            await journal.open(policy, rules)
+            self._held_rules = version
             running = asyncio.create_task(journal.run(), name=f"journal {self.shard}")
             try:
                 self._now_held(lease, policy)
@@ -248,10 +261,10 @@ class ShardKeeper:
         self._tell()
 
     async def _follow_wishes(self, journal: ShardJournal, running: asyncio.Task[None]) -> None:
-        """Bring the open shard to each new lease and policy; returns when it is unwanted or lost."""
+        """Bring the open shard to each new lease, policy and rule; returns when it is unwanted or lost."""
         while not running.done():
             self._changed.clear()
-            lease, policy = self._lease, self._policy
+            lease, policy, (version, rules) = self._lease, self._policy, self._rules
             if lease is None or policy is None or self._held is None:
                 return
             try:
@@ -259,6 +272,9 @@ class ShardKeeper:
                     await journal.renew(lease.lease_generation, policy)
                 elif policy != self._held[1]:
                     await journal.change_policy(policy)
+                if rules is not None and version != self._held_rules:
+                    await journal.change_rules(rules)
+                    self._held_rules = version
             except ShardClosedError:
                 return
             self._now_held(lease, policy)

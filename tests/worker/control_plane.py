@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from ext_proc.worker.resources import WORKER_TYPES
 from tests.journal.support import policy
 from wire.gen.gaugeway.config.v1 import config_pb2
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
@@ -79,7 +80,7 @@ class ScriptedControlPlane:
         """Wait until a worker has asked for every type."""
         async with asyncio.timeout(20), self._changed:
             await self._changed.wait_for(
-                lambda: self._context is not None and len(self.subscriptions[-1]) == 3
+                lambda: self._context is not None and len(self.subscriptions[-1]) == len(WORKER_TYPES)
             )
 
     async def lease(self, shard: int = 0, generation: int = 1) -> str | None:

@@ -27,6 +27,9 @@ class Applied:
         self.refused: dict[str, str] = {}
         self.waiting: asyncio.Queue[str] = asyncio.Queue()
 
+    def heard(self, type_url: str, *, empty: bool) -> None:
+        """Take no note of it."""
+
     async def apply(self, type_url: str, change: Change) -> None:
         """Bring a change into force, or not."""
         assert type_url in WORKER_TYPES
