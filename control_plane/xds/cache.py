@@ -193,6 +193,10 @@ class SnapshotCache:
         """Return how many streams a node has."""
         return len(self._open(key))
 
+    def connected(self, role: str) -> int:
+        """Return how many nodes of a role have a stream."""
+        return sum(key.role == role and bool(known.connections) for key, known in self._nodes.items())
+
     def disconnect(self, connection: Connection) -> None:
         """End a stream; what was published for the node stays."""
         known = self._nodes.get(connection.node.key)

@@ -7,6 +7,7 @@ travel, and upb encodes them hundreds of times faster than generated Python.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -17,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from control_plane.xds import delta, sotw
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.metrics import XdsMetrics
-from control_plane.xds.node import Node, NodeKey, UnknownNodeError, read_node
+from control_plane.xds.node import ROLES, Node, UnknownNodeError, read_node
 from control_plane.xds.services import AGGREGATED, SERVICES, Service
 from control_plane.xds.stream import Context, Message, Stream, Wire, read
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
@@ -77,6 +78,8 @@ class AdsServer:
         self._cache = cache
         self._services = tuple(services)
         self._metrics = XdsMetrics(registry or CollectorRegistry())
+        for role in ROLES:
+            self._metrics.connected.labels(role).set_function(partial(cache.connected, role))
         self._answer_s = answer_s
         self._max_streams = max_streams
         self._max_node_streams = max_node_streams
@@ -133,7 +136,8 @@ class AdsServer:
         # A client that is told nothing new for hours still learns that it is connected.
         await context.send_initial_metadata(())
         connection = self._cache.connect(node, variant=wire.variant, service=service)
-        self._count(node.key, wire, 1)
+        streams = self._metrics.streams.labels(node.key.role, wire.variant)
+        streams.inc()
         log.info(
             "node_connected",
             role=node.key.role,
@@ -146,7 +150,7 @@ class AdsServer:
             await stream.serve(first, context)
         finally:
             self._cache.disconnect(connection)
-            self._count(node.key, wire, -1)
+            streams.dec()
             log.info("node_disconnected", role=node.key.role, node=node.key.node_id, service=service.noun)
 
     def _excess(self, node: Node, service: Service) -> str | None:
@@ -162,9 +166,3 @@ class AdsServer:
         self._metrics.refused.labels(reason).inc()
         log.warning("ads_stream_refused", peer=context.peer(), reason=details)
         await context.abort(code, details)
-
-    def _count(self, key: NodeKey, wire: Wire, difference: int) -> None:
-        self._metrics.streams.labels(key.role, wire.variant).inc(difference)
-        streams = self._cache.streams_of(key)
-        if (difference > 0 and streams == 1) or (difference < 0 and streams == 0):
-            self._metrics.connected.labels(key.role).inc(difference)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -50,25 +50,24 @@ class News:
 
 def joined(statuses: Iterable[Mapping[str, TypeStatus]]) -> dict[str, TypeStatus]:
     """Return what several streams of a node say, by type; of a name that two know, the later one's word."""
-    found: dict[str, TypeStatus] = {}
+    by_type: dict[str, list[TypeStatus]] = {}
     for status in statuses:
-        for type_url, later in status.items():
-            earlier = found.get(type_url)
-            found[type_url] = later if earlier is None else _both(earlier, later)
-    return found
+        for type_url, of_type in status.items():
+            by_type.setdefault(type_url, []).insert(0, of_type)
+    return {type_url: found[0] if len(found) == 1 else _one(found) for type_url, found in by_type.items()}
 
 
-def _both(earlier: TypeStatus, later: TypeStatus) -> TypeStatus:
+def _one(latest_first: Sequence[TypeStatus]) -> TypeStatus:
     return TypeStatus(
-        _view(later.sent, earlier.sent),
-        _view(later.acked, earlier.acked),
-        _view(later.rejected, earlier.rejected),
-        max(later.acked_revision, earlier.acked_revision),
-        _view(later.since, earlier.since),
-        later.variant,
+        _view(each.sent for each in latest_first),
+        _view(each.acked for each in latest_first),
+        _view(each.rejected for each in latest_first),
+        max(each.acked_revision for each in latest_first),
+        _view(each.since for each in latest_first),
+        latest_first[0].variant,
     )
 
 
-def _view(first: Mapping[str, T], second: Mapping[str, T]) -> Mapping[str, T]:
-    # Nobody writes: TypeStatus has them as read-only mappings.
-    return ChainMap(cast("MutableMapping[str, T]", first), cast("MutableMapping[str, T]", second))
+def _view(maps: Iterable[Mapping[str, T]]) -> Mapping[str, T]:
+    # One level, however many streams. Nobody writes: TypeStatus has them as read-only mappings.
+    return ChainMap(*(cast("MutableMapping[str, T]", each) for each in maps))

@@ -1,0 +1,36 @@
+"""Clients that are hostile or out of order: what they can cost is bounded, and they are told what is wrong."""
+
+from __future__ import annotations
+
+from tests.conformance.plane import Plane
+from wire.names import ENVOY_ROLE
+
+
+async def test_a_node_that_replaces_its_stream_is_counted_once(plane: Plane, variant: str) -> None:
+    """And not at all once it has gone."""
+    plane.publish(cds={"a": "1"})
+    for _ in range(3):
+        client = plane.client(variant)
+        await client.subscribe("cds")
+        await client.takes("cds", {"a": "1"})
+    assert plane.metric("gaugeway_xds_connected_nodes", role=ENVOY_ROLE) == 1
+    for client in plane.clients:
+        await client.close()
+    await plane.disconnected()
+    assert plane.metric("gaugeway_xds_connected_nodes", role=ENVOY_ROLE) == 0
+
+
+async def test_the_status_of_a_node_with_hundreds_of_streams_is_read_at_once(
+    plane: Plane, variant: str
+) -> None:
+    """An Envoy with a stream for each cluster: what it says of one name is found whatever the number."""
+    names = [f"e-{number}" for number in range(400)]
+    revision = plane.publish(eds=dict.fromkeys(names, "1"))
+    for name in names:
+        client = plane.client(variant, "eds")
+        await client.subscribe("eds", name)
+        await client.takes("eds", {name: "1"})
+    await plane.until("the last is in", lambda: names[-1] in plane.of("eds").acked)
+    assert plane.of("eds").acked == dict.fromkeys(names, "1")
+    assert [plane.of("eds").sent.get(name) for name in ("e-0", "e-399", "e-400")] == ["1", "1", None]
+    assert revision == 1
