@@ -1,4 +1,4 @@
-"""Clients that are hostile or out of order: what they can cost is bounded, and they are told what is wrong."""
+"""Hostile clients and odd ones: what they can cost is bounded, and they are told what is wrong."""
 
 from __future__ import annotations
 
