@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,13 +63,12 @@ class Flight:
         """Note a response."""
         self._sent.append(sent)
 
-    def answered(self, nonce: str) -> tuple[Sent, bool] | None:
-        """Drop a response; return it and whether it was the oldest. None if it is not here: a stale nonce."""
-        for sent in self._sent:
+    def answered(self, nonce: str) -> tuple[Sent, list[Sent]] | None:
+        """Drop a response; return it and those before it. None if it is not here: a stale nonce."""
+        for position, sent in enumerate(self._sent):
             if sent.nonce == nonce:
-                oldest = self._sent[0] is sent
-                self._sent.remove(sent)
-                return sent, oldest
+                del self._sent[position]
+                return sent, [self._sent[each] for each in range(position)]
         return None
 
     def names(self) -> set[str]:
@@ -83,3 +82,9 @@ class Flight:
     def says(self, name: str) -> list[Resource | None]:
         """Return what is said of a name, in order."""
         return [sent.told[name] for sent in self._sent if name in sent.told]
+
+
+def outdate(earlier: Iterable[Sent], names: Collection[str]) -> None:
+    """Note that the client took newer ones of `names`: late answers to `earlier` do not count for them."""
+    for sent in earlier:
+        sent.told = {name: each for name, each in sent.told.items() if name not in names}

@@ -14,7 +14,7 @@ from control_plane.resources.model import Resource
 from control_plane.xds.agenda import Agenda
 from control_plane.xds.answers import Answers
 from control_plane.xds.containment import ABSENT, Containment, version_of
-from control_plane.xds.flight import MAX_IN_FLIGHT, Flight, Sent
+from control_plane.xds.flight import MAX_IN_FLIGHT, Flight, Sent, outdate
 from control_plane.xds.heartbeat import Heartbeats
 from control_plane.xds.interest import WILDCARD, Interest
 from control_plane.xds.ledger import Ledger
@@ -227,17 +227,19 @@ class Subscription:
         answered = self.flight.answered(nonce)
         if answered is None:
             return None
-        sent, oldest = answered
+        sent, earlier = answered
         if error is not None:
             for later in self.flight:  # what follows in flight no longer completes its revision
                 later.revision = 0
             refused = self._answers.refuse(sent, error, now)
+            outdate(earlier, sent.told.keys() - set(refused))
             self._unknown = self._unknown and len(refused) == len(sent.told)
             self._owes_answer = self._full and self._unknown  # what it has unknown to us may still be there
             return Settled(self.type_url, nonce, refused, error)
         self._answers.accept(sent, now)
+        outdate(earlier, sent.told.keys())
         self._unknown, self._accepted = False, sent.version
-        if oldest and not self._bad.rejected and not self._unwanted:
+        if not earlier and not self._bad.rejected and not self._unwanted:
             self.acked_revision = max(self.acked_revision, sent.revision)
         return Settled(self.type_url, nonce)
 

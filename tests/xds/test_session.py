@@ -315,6 +315,32 @@ def test_constant_change_does_not_hold_a_revision_back() -> None:
         assert talk.acked("cds") == version - 1
 
 
+def test_an_older_answer_that_comes_late_takes_nothing_back() -> None:
+    """Responses are applied as they were sent: who took the newer one runs it."""
+    talk = Talk()
+    talk.publish(cds={"a": "1", "b": "1"})
+    talk.ask("cds")
+    talk.publish(cds={"a": "2", "b": "1"})
+    talk.ack("cds", "2")
+    assert talk.acked("cds") == 0, "nothing is known of b"
+    assert talk.ack("cds", "1") == []
+    assert talk.session.status()[TYPES["cds"]].acked == {"a": "2", "b": "1"}
+    assert talk.acked("cds") == 2
+
+
+def test_an_older_refusal_that_comes_late_means_the_rest_alone() -> None:
+    """Of what was taken since in a newer version it says nothing any more."""
+    talk = Talk()
+    talk.publish(cds={"a": "1", "b": "1"})
+    talk.ask("cds")
+    talk.publish(cds={"a": "2", "b": "1"})
+    talk.ack("cds", "2")
+    assert talk.nack("cds", "1", "no") == []
+    status = talk.session.status()[TYPES["cds"]]
+    assert status.acked == {"a": "2"}
+    assert status.rejected.keys() == {"b"}
+
+
 def test_what_was_never_settled_is_sent_again_on_the_next_stream() -> None:
     """Envoy applies the good part of a refused response but states none of it when it reconnects."""
     talk = Talk()
