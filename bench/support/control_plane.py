@@ -28,6 +28,7 @@ from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.reconciler import MAX_PACE_S
 from control_plane.reconcile.world import HostState
 from control_plane.resources.worker import WORKER_TYPES, WindowPolicy
+from control_plane.rule_model import Rule
 from control_plane.store.records import Lease, Sensor, SensorRecord, decode
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.node import NodeKey
@@ -56,6 +57,7 @@ class ControlPlane:
         self.endpoints: dict[str, Endpoint] = {}
         self.leases = {0: Lease(NODE, 1, 1)}
         self.policy = WindowPolicy()
+        self.rules: dict[str, Rule] = {}
         self.cache = SnapshotCache()
         self._changed: set[str] = set()
         self._hosts: dict[str, HostState] = {}

@@ -21,6 +21,7 @@ from control_plane.reconcile.versions import EndpointVersions
 from control_plane.reconcile.world import HostState, World
 from control_plane.resources.gateway import EnvoyParts
 from control_plane.resources.worker import WindowPolicy
+from control_plane.rule_model import Rule
 from control_plane.store.records import Lease, Sensor
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.node import NodeKey
@@ -48,6 +49,11 @@ class Desired(Protocol):
     @property
     def policy(self) -> WindowPolicy:
         """How windows are made."""
+        ...
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """By id."""
         ...
 
     def take_changes(self) -> tuple[set[str], set[int]]:
@@ -123,6 +129,7 @@ class Engine:
             workers=self.nodes.workers,
             recent=recent,
             steady=steady,
+            rules=desired.rules,
         )
         self.plan = plan = self._planner.plan(self.world, changed)
         self._publisher.publish(plan, self.nodes.envoys)

@@ -17,17 +17,19 @@ from control_plane.reconcile.roster import Changed, Roster
 from control_plane.reconcile.wishes import HostWish, Wishes
 from control_plane.reconcile.world import Assigned, Memory, World
 from control_plane.resources.worker import SensorAssignment, ShardLease, WindowPolicy
+from control_plane.rule_model import Rule
 from control_plane.store.records import Lease
 from hyperv.model import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What one worker should run; assignments are by sensor."""
+    """What one worker should run; assignments are by sensor, rules by id."""
 
     assignments: Mapping[str, SensorAssignment]
     leases: tuple[ShardLease, ...]
     policy: WindowPolicy
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,9 @@ class Planner:
             holder = self._holders.get(shard, lease)
             if holder.owner != lease.owner:
                 leases[holder.owner].append(ShardLease(shard, holder.generation))
+        rules = tuple(rule for _, rule in sorted(world.rules.items()))
         return {
-            node_id: WorkerPlan(self._of_worker[node_id], tuple(leases[node_id]), world.policy)
+            node_id: WorkerPlan(self._of_worker[node_id], tuple(leases[node_id]), world.policy, rules)
             for node_id, worker in world.workers.items()
             if worker.asked
         }

@@ -15,6 +15,7 @@ from control_plane.reconcile.versions import EndpointVersions
 from control_plane.reconcile.world import EnvoyState
 from control_plane.resources.gateway import EnvoyParts, EnvoySnapshots
 from control_plane.resources.model import InconsistentSnapshotError, Resource, Snapshot
+from control_plane.resources.rule import rule_resource
 from control_plane.resources.worker import (
     assignment_resource,
     lease_resource,
@@ -23,7 +24,15 @@ from control_plane.resources.worker import (
 )
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.node import NodeKey
-from wire.names import ENDPOINT_TYPE, ENVOY_ROLE, LEASE_TYPE, SENSOR_TYPE, WORKER_ROLE, host_cluster
+from wire.names import (
+    ENDPOINT_TYPE,
+    ENVOY_ROLE,
+    LEASE_TYPE,
+    RULE_TYPE,
+    SENSOR_TYPE,
+    WORKER_ROLE,
+    host_cluster,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -127,8 +136,8 @@ class Publisher:
     def _publish_worker(self, node_id: str, plan: WorkerPlan, assigned: frozenset[str]) -> None:
         known = self._workers.get(node_id)
         if known is None:
-            snapshot = worker_snapshot(plan.assignments.values(), plan.leases, plan.policy)
-        elif assigned or plan.leases != known.plan.leases or plan.policy != known.plan.policy:
+            snapshot = worker_snapshot(plan.assignments.values(), plan.leases, plan.policy, plan.rules)
+        elif assigned or _of_all(plan) != _of_all(known.plan):
             snapshot = _changed(known, plan, assigned)
         else:
             return
@@ -153,8 +162,13 @@ class Publisher:
         log.error("snapshot_refused", role=key.role, node=key.node_id, problems=error.problems)
 
 
+def _of_all(plan: WorkerPlan) -> tuple[object, ...]:
+    """Return what a plan says beside its assignments."""
+    return plan.leases, plan.policy, plan.rules
+
+
 def _changed(known: _Worker, plan: WorkerPlan, assigned: frozenset[str]) -> Snapshot:
-    """Return a worker's snapshot with these assignments, all leases and the policy as they are now."""
+    """Return a worker's snapshot with these assignments, and all else as it is now."""
     put: list[Resource] = [
         assignment_resource(plan.assignments[name]) for name in assigned if name in plan.assignments
     ]
@@ -165,4 +179,8 @@ def _changed(known: _Worker, plan: WorkerPlan, assigned: frozenset[str]) -> Snap
         removed += [(LEASE_TYPE, name) for name in known.snapshot.of(LEASE_TYPE) if name not in now]
     if plan.policy != known.plan.policy:
         put.append(policy_resource(plan.policy))
+    if plan.rules != known.plan.rules:
+        rules = {each.name: each for each in map(rule_resource, plan.rules)}
+        put += [each for each in rules.values() if known.snapshot.of(RULE_TYPE).get(each.name) != each]
+        removed += [(RULE_TYPE, name) for name in known.snapshot.of(RULE_TYPE) if name not in rules]
     return known.snapshot.with_changes(put, removed)

@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from control_plane.resources.worker import SensorAssignment, WindowPolicy
+from control_plane.rule_model import Rule
 from control_plane.store.records import Lease, Sensor
 from hyperv.model import Endpoint, VmState
 
@@ -97,6 +98,7 @@ class World:
             shards may move to them.
         refused: By (type URL, name), why a resource of the Envoys is held back:
             it did not pass the pre-flight check.
+        rules: By id.
     """
 
     shards: int
@@ -110,6 +112,7 @@ class World:
     recent: frozenset[str]
     steady: frozenset[str] = frozenset()
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A worker's resources: the sensors it streams, the shards it owns, the window policy."""
+"""A worker's resources: the sensors it streams, the shards it owns, the window policy, the rules."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from functools import lru_cache
 from typing import Final
 
 from control_plane.resources.model import Resource, Snapshot, new_resource, new_snapshot
+from control_plane.resources.rule import rule_resource
+from control_plane.rule_model import Rule
 from wire.gen.gaugeway.config.v1 import config_pb2
-from wire.names import DEFAULT_POLICY, LEASE_TYPE, POLICY_TYPE, SENSOR_TYPE
+from wire.names import DEFAULT_POLICY, LEASE_TYPE, POLICY_TYPE, RULE_TYPE, SENSOR_TYPE
 
-WORKER_TYPES: Final = (POLICY_TYPE, LEASE_TYPE, SENSOR_TYPE)
+WORKER_TYPES: Final = (POLICY_TYPE, RULE_TYPE, LEASE_TYPE, SENSOR_TYPE)
 _CACHED_SENSORS: Final = 1 << 17
 _CACHED_LEASES: Final = 1 << 10
 _CACHED_POLICIES: Final = 1 << 6
@@ -70,13 +72,17 @@ class WindowPolicy:
 
 
 def worker_snapshot(
-    assignments: Iterable[SensorAssignment], leases: Iterable[ShardLease], policy: WindowPolicy
+    assignments: Iterable[SensorAssignment],
+    leases: Iterable[ShardLease],
+    policy: WindowPolicy,
+    rules: Iterable[Rule] = (),
 ) -> Snapshot:
     """Return everything that one worker should run.
 
-    Raises InconsistentSnapshotError if a sensor or a shard occurs twice.
+    Raises InconsistentSnapshotError if a sensor, a shard or a rule occurs twice.
     """
     resources = [policy_resource(policy)]
+    resources += [rule_resource(rule) for rule in rules]
     resources += [lease_resource(lease) for lease in leases]
     resources += [assignment_resource(assignment) for assignment in assignments]
     return new_snapshot(resources, WORKER_TYPES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 import structlog
@@ -20,6 +20,7 @@ from control_plane.model import (
     UnknownSensorError,
 )
 from control_plane.resources.worker import WindowPolicy
+from control_plane.rule_model import Rule
 from control_plane.store.bucket import Bucket, ConflictError
 from control_plane.store.connection import Connection
 from control_plane.store.mirror import Entry
@@ -40,6 +41,7 @@ from control_plane.store.records import (
     SensorRecord,
     decode,
 )
+from control_plane.store.rules import RuleStore
 from hyperv.model import Endpoint
 from wire.names import HOSTS_BUCKET, SENSORS_BUCKET, SETTINGS_BUCKET
 
@@ -80,6 +82,7 @@ class DesiredState:
             before any worker is told of the sensor, and goes with the sensor.
         leases: By shard.
         policy: How windows are made.
+        rule_store: The rules, and writing them.
         leader: Which replica leads, and the revision that says so; None: none.
     """
 
@@ -102,7 +105,13 @@ class DesiredState:
         self._changed_leases: set[int] = set()
         self._sensors = Bucket(connection, SENSORS_BUCKET, self._sensors_changed, may_write)
         self._hosts = Bucket(connection, HOSTS_BUCKET, self._hosts_changed, may_write)
+        self.rule_store = RuleStore(connection, changed, may_write)
         self._settings = Bucket(connection, SETTINGS_BUCKET, self._settings_changed, may_write)
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """By id."""
+        return self.rule_store.rules
 
     def on_leader(self, listener: Callable[[], None]) -> None:
         """Have `listener` called each time that the leader's key changed."""
@@ -114,7 +123,7 @@ class DesiredState:
 
         The tasks that follow it do not end by themselves: one that does has found a defect.
         """
-        buckets = (self._sensors, self._hosts, self._settings)
+        buckets = (self._sensors, self._hosts, self._settings, self.rule_store.bucket)
         tasks = [asyncio.create_task(bucket.watch(), name="watch") for bucket in buckets]
         try:
             await asyncio.gather(*(bucket.wait_loaded() for bucket in buckets))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from control_plane.model import SensorSpec
 from control_plane.resources.worker import WindowPolicy, WindowSize
+from control_plane.rule_model import RuleSpec
 from hyperv.model import VmSpec
 
 SHARDS_KEY: Final = "shards"
@@ -38,6 +39,12 @@ class SensorRecord(Record):
     spec: SensorSpec
     created_unix_ns: int
     removing: bool = False
+
+
+class RuleRecord(Record):
+    """A rule that somebody asked for."""
+
+    spec: RuleSpec
 
 
 class HostRecord(Record):

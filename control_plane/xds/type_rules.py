@@ -15,6 +15,7 @@ from wire.names import (
     LISTENER_TYPE,
     POLICY_TYPE,
     ROUTE_TYPE,
+    RULE_TYPE,
     SECRET_TYPE,
     SENSOR_TYPE,
 )
@@ -27,6 +28,7 @@ TYPE_ORDER: Final = (
     ROUTE_TYPE,
     SECRET_TYPE,
     POLICY_TYPE,
+    RULE_TYPE,
     LEASE_TYPE,
     SENSOR_TYPE,
 )
@@ -60,6 +62,7 @@ _RULES: Final = {
     ROUTE_TYPE: _BY_NAME,
     SECRET_TYPE: _BY_NAME,
     POLICY_TYPE: _WORKERS,
+    RULE_TYPE: _WORKERS,
     LEASE_TYPE: _WORKERS,
     SENSOR_TYPE: _WORKERS,
 }

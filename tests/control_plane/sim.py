@@ -19,6 +19,7 @@ from control_plane.reconcile.plan import Plan, make_plan
 from control_plane.reconcile.world import HostState, Memory
 from control_plane.resources.model import Resource, new_resource
 from control_plane.resources.worker import WindowPolicy
+from control_plane.rule_model import Rule
 from control_plane.store.records import Lease, Sensor, SensorRecord
 from control_plane.xds.cache import Connection, SnapshotCache
 from control_plane.xds.node import Node, NodeKey
@@ -142,6 +143,7 @@ class Sim:
         self.endpoints: dict[str, Endpoint] = {}
         self.leases: dict[int, Lease] = {}
         self.policy = WindowPolicy()
+        self.rules: dict[str, Rule] = {}
         self.hosts = {host: HostState(reachable=True) for host in hosts}  # as far as they were heard of
         self.vms: dict[str, dict[str, VmState]] = {host: {} for host in self.hosts}  # as they are
         self.shards = shards
