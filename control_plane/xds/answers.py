@@ -8,7 +8,7 @@ from control_plane.xds.containment import ABSENT, Containment, version_of
 from control_plane.xds.flight import Sent
 from control_plane.xds.interest import Interest
 from control_plane.xds.ledger import Ledger
-from control_plane.xds.rejection import Rejection, names_refused
+from control_plane.xds.rejection import Rejection, names_refused, shortened
 
 
 class Answers:
@@ -61,6 +61,7 @@ class Answers:
             for name in refused:
                 self._suspect(name)
             return refused
+        error = shortened(error)
         mixture = not named or (self._reverts and len(sent.told) > len(named))
         for name, resource in sent.told.items():
             if name in refused:

@@ -6,6 +6,7 @@ from typing import Final
 
 from control_plane.resources.model import Resource
 from control_plane.xds.messages import Request, Response
+from control_plane.xds.rejection import reason
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 
 _NS: Final = 1_000_000_000
@@ -19,9 +20,17 @@ def read_request(message: discovery_pb2.DeltaDiscoveryRequest) -> Request:
         unsubscribe=tuple(message.resource_names_unsubscribe),
         has=dict(message.initial_resource_versions),
         nonce=message.response_nonce,
-        # A refusal is the presence of error_detail, never an inference from versions.
-        error=message.error_detail.message if message.HasField("error_detail") else None,
+        error=refusal(message),
     )
+
+
+def refusal(message: discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest) -> str | None:
+    """Return why a request refuses a response; None if it does not.
+
+    A refusal is the presence of error_detail, never an inference from versions.
+    """
+    detail = message.error_detail
+    return reason(detail.message, detail.code) if message.HasField("error_detail") else None
 
 
 def write_response(response: Response, *, ttl: bool) -> discovery_pb2.DeltaDiscoveryResponse:

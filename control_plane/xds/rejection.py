@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
+
+MAX_ERROR: Final = 8_192  # characters of a client's error text
+_LEFT_OUT: Final = " [...] "
+_REASONED: Final = re.compile(r"(?:^|(?<=[\s,;]))([^\s,;]+):(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +26,21 @@ def names_refused(error: str, names: Collection[str]) -> tuple[str, ...]:
     Envoy applies the good resources of a response that it refuses, and says
     "Error adding/updating cluster(s) <name>: <reason>, <name>: <reason>"
     (listeners alike). Workers say "<name>: <reason>; <name>: <reason>".
+    Names hold neither white space nor `,` nor `;`.
     """
-    return tuple(name for name in names if name in error and _gives_reason(error, name))
+    reasoned = set(_REASONED.findall(error))
+    return tuple(name for name in names if name in reasoned)
 
 
-def _gives_reason(error: str, name: str) -> bool:
-    return re.search(rf"(?:^|[\s,;]){re.escape(name)}:(?:\s|$)", error) is not None
+def reason(text: str, code: int) -> str:
+    """Return why a client refuses, by the text and the gRPC code that it says: never empty."""
+    return text or f"refused without a reason (gRPC code {code})"
+
+
+def shortened(error: str) -> str:
+    """Return what is kept and shown of an error text: MAX_ERROR characters at most.
+
+    Envoy names the resource first and the reason last, with all that it holds between them.
+    """
+    half = (MAX_ERROR - len(_LEFT_OUT)) // 2
+    return error if len(error) <= MAX_ERROR else error[:half] + _LEFT_OUT + error[-half:]

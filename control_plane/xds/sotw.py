@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from control_plane.resources.model import Resource
-from control_plane.xds.delta import fill
+from control_plane.xds.delta import fill, refusal
 from control_plane.xds.messages import Request, Response
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 
@@ -19,7 +19,7 @@ def read_request(message: discovery_pb2.DiscoveryRequest) -> Request:
         type_url=message.type_url,
         subscribe=tuple(message.resource_names),
         nonce=message.response_nonce,
-        error=message.error_detail.message if message.HasField("error_detail") else None,
+        error=refusal(message),
         version=message.version_info,
     )
 

@@ -23,6 +23,7 @@ from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 log = structlog.get_logger(__name__)
 
 CLOSE_S: Final = 1.0
+_LOGGED_NAMES: Final = 20  # of those that a client refuses at once
 
 Message = discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -153,7 +154,8 @@ class Stream:
             role=self._role,
             node=self._connection.node.key.node_id,
             type=labels[1],
-            names=list(settled.refused),
+            names=list(settled.refused[:_LOGGED_NAMES]),
+            count=len(settled.refused),
             error=settled.error,
         )
 

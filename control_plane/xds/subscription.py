@@ -21,7 +21,7 @@ from control_plane.xds.ledger import Ledger
 from control_plane.xds.messages import Batch, Settled, Variant
 from control_plane.xds.past import Past
 from control_plane.xds.recall import believe, remember, what_it_has
-from control_plane.xds.rejection import Rejection
+from control_plane.xds.rejection import Rejection, shortened
 from control_plane.xds.type_rules import rules_of
 
 
@@ -235,7 +235,7 @@ class Subscription:
             outdate(earlier, sent.told.keys() - set(refused))
             self._unknown = self._unknown and len(refused) == len(sent.told)
             self._owes_answer = self._full and self._unknown  # what it has unknown to us may still be there
-            return Settled(self.type_url, nonce, refused, error)
+            return Settled(self.type_url, nonce, refused, shortened(error))
         self._answers.accept(sent, now)
         outdate(earlier, sent.told.keys())
         self._unknown, self._accepted = False, sent.version
