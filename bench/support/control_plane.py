@@ -1,6 +1,6 @@
 """A control plane for bench.xds, in a process of its own so that its CPU and memory are its own.
 
-    python -m bench.support.control_plane
+    python -m bench.support.control_plane [SHARDS]
 
 The engine of `control_plane.reconcile.Reconciler`, stepped as that does it: at
 each event, so several times for a sensor that is added. Lines of JSON: on stdin
@@ -52,10 +52,10 @@ Stored = dict[str, tuple[str, str]]  # by sensor: its record and its endpoint, a
 class ControlPlane:
     """A fleet in memory, planned and published; it is its own desired state (engine.Desired)."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: Stored, shards: int = 1) -> None:
         self.sensors: dict[str, Sensor] = {}
         self.endpoints: dict[str, Endpoint] = {}
-        self.leases = {0: Lease(NODE, 1, 1)}
+        self.leases = {shard: Lease(NODE, 1, 1) for shard in range(shards)}
         self.policy = WindowPolicy()
         self.rules: dict[str, Rule] = {}
         self.cache = SnapshotCache()
@@ -63,7 +63,7 @@ class ControlPlane:
         self._hosts: dict[str, HostState] = {}
         parts = importlib.import_module("control_plane.resources.envoy").PARTS
         metrics = ReconcileMetrics(CollectorRegistry())
-        self._engine = Engine(self, self.cache, parts, metrics, shards=1)
+        self._engine = Engine(self, self.cache, parts, metrics, shards=shards)
         self._began, self._step_s, self._step_cpu_s, self._steps = 0.0, 0.0, 0.0, 0
         vms: dict[str, dict[str, VmState]] = {}
         for sensor_id, (record, endpoint) in stored.items():
@@ -187,7 +187,8 @@ class ControlPlane:
 
 async def serve() -> None:
     """Serve until stdin ends."""
-    plane = ControlPlane(json.loads(sys.stdin.readline()))
+    shards = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    plane = ControlPlane(json.loads(sys.stdin.readline()), shards)
     settle()
     server = AdsServer(plane.cache)
     print(json.dumps(await server.start("127.0.0.1", 0)), flush=True)
