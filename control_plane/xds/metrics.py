@@ -43,7 +43,7 @@ class XdsMetrics:
         )
         self.refused = Counter(
             "gaugeway_xds_refused_streams",
-            "Streams refused or ended for what the client said: `node`, `limit`, `protocol`.",
+            "Streams refused or ended for what the client said: `node`, `limit`, `protocol`, `silent`.",
             ["reason"],
             registry=registry,
         )

@@ -12,6 +12,7 @@ from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.ids import InvalidIdError, check_dns_label
 from wire.names import ENVOY_ROLE, WORKER_ROLE
 
+MAX_METADATA_BYTES: Final = 65_536
 ROLES: Final = (ENVOY_ROLE, WORKER_ROLE)
 # https://www.envoyproxy.io/docs/envoy/latest/api/client_features
 TTL_FEATURE: Final = "xds.config.supports-resource-ttl"
@@ -42,7 +43,12 @@ class Node:
 def read_node(message: discovery_pb2.Node) -> Node:
     """Return who opened a stream. Raises UnknownNodeError."""
     key = checked_key(message.cluster, message.id)
-    metadata: dict[str, Any] = json_format.MessageToDict(message.metadata)
+    if message.metadata.ByteSize() > MAX_METADATA_BYTES:
+        raise UnknownNodeError(f"node.metadata must be at most {MAX_METADATA_BYTES} bytes")
+    try:
+        metadata: dict[str, Any] = json_format.MessageToDict(message.metadata)
+    except ValueError as error:  # a number that JSON does not have
+        raise UnknownNodeError(f"node.metadata cannot be read: {error}") from error
     return Node(key, metadata, frozenset(message.client_features))
 
 

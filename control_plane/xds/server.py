@@ -6,6 +6,7 @@ travel, and upb encodes them hundreds of times faster than generated Python.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from control_plane.xds import delta, sotw
 from control_plane.xds.cache import SnapshotCache
+from control_plane.xds.messages import ProtocolError
 from control_plane.xds.metrics import XdsMetrics
 from control_plane.xds.node import ROLES, Node, UnknownNodeError, read_node
 from control_plane.xds.services import AGGREGATED, SERVICES, Service
@@ -61,7 +63,7 @@ class AdsServer:
         registry: Of the counters.
         services: Other gRPC services on the same port.
         answer_s: A client that does not read, or does not answer, for that long is cut off.
-        max_streams: Streams beyond it are refused.
+        max_streams: Streams beyond it are refused; so are as many that have not said yet whose they are.
         max_node_streams: So are streams of one node beyond it.
     """
 
@@ -83,6 +85,7 @@ class AdsServer:
         self._answer_s = answer_s
         self._max_streams = max_streams
         self._max_node_streams = max_node_streams
+        self._silent = 0  # streams of clients that have not said yet who they are
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -108,7 +111,7 @@ class AdsServer:
         methods = {
             f"{prefix}{service.noun}": grpc.stream_stream_rpc_method_handler(
                 self._handler(service, wire),
-                request_deserializer=wire.request.FromString,
+                request_deserializer=bytes,  # decoded where it can be said what is wrong with it
                 response_serializer=bytes,  # encoded where its size is counted
             )
             for prefix, wire in _METHODS.items()
@@ -123,7 +126,7 @@ class AdsServer:
 
     async def _serve(self, service: Service, wire: Wire, context: Context) -> None:
         """Serve one stream to its end."""
-        first = await read(context)
+        first = await self._first(wire, context)
         if first is None:
             return
         try:
@@ -133,8 +136,6 @@ class AdsServer:
         excess = self._excess(node, service)
         if excess is not None:
             await self._refuse(context, "limit", grpc.StatusCode.RESOURCE_EXHAUSTED, excess)
-        # A client that is told nothing new for hours still learns that it is connected.
-        await context.send_initial_metadata(())
         connection = self._cache.connect(node, variant=wire.variant, service=service)
         streams = self._metrics.streams.labels(node.key.role, wire.variant)
         streams.inc()
@@ -147,20 +148,41 @@ class AdsServer:
         )
         stream = Stream(self._cache, connection, self._metrics, wire, self._answer_s)
         try:
+            # A client that is told nothing new for hours still learns that it is connected.
+            await context.send_initial_metadata(())
             await stream.serve(first, context)
         finally:
             self._cache.disconnect(connection)
             streams.dec()
             log.info("node_disconnected", role=node.key.role, node=node.key.node_id, service=service.noun)
 
+    async def _first(self, wire: Wire, context: Context) -> Message | None:
+        """Return the first request, which says who the client is; None when it has ended."""
+        if self._silent >= self._max_streams:
+            await self._refuse(context, "limit", grpc.StatusCode.RESOURCE_EXHAUSTED, self._full())
+        self._silent += 1
+        try:
+            async with asyncio.timeout(self._answer_s):
+                return await read(context, wire)
+        except TimeoutError:
+            reason = f"no request came for {self._answer_s:g} s"
+            await self._refuse(context, "silent", grpc.StatusCode.DEADLINE_EXCEEDED, reason)
+        except ProtocolError as error:
+            await self._refuse(context, "protocol", grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            self._silent -= 1
+
     def _excess(self, node: Node, service: Service) -> str | None:
         """Return which limit a stream of this node would go beyond; None if none."""
         replaces = self._cache.replaced(node.key, service) is not None
         if self._cache.streams - replaces >= self._max_streams:
-            return f"the control plane has {self._max_streams} streams already, which is its limit"
+            return self._full()
         if self._cache.streams_of(node.key) - replaces >= self._max_node_streams:
             return f"node {node.key.node_id} has {self._max_node_streams} streams already, which is the limit"
         return None
+
+    def _full(self) -> str:
+        return f"the control plane has {self._max_streams} streams already, which is its limit"
 
     async def _refuse(self, context: Context, reason: str, code: grpc.StatusCode, details: str) -> NoReturn:
         self._metrics.refused.labels(reason).inc()

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from control_plane.resources.model import short_type
 from control_plane.xds.cache import Connection, SnapshotCache
@@ -120,7 +121,7 @@ class Stream:
         message: Message | None = first
         while message is not None:
             self._receive(self._request(message))
-            message = await read(context)
+            message = await read(context, self._wire)
 
     def _request(self, message: Message) -> Request:
         """Return what a message says. Raises ProtocolError."""
@@ -181,7 +182,13 @@ def _said(key: NodeKey) -> str:
     return f"{key.role} {key.node_id!r}"
 
 
-async def read(context: Context) -> Message | None:
-    """Return the next request; None when the client has ended."""
-    message = await context.read()
-    return None if message is grpc.aio.EOF else message  # type: ignore[attr-defined]  # a gap in the stubs
+async def read(context: Context, wire: Wire) -> Message | None:
+    """Return the next request; None when the client has ended. Raises ProtocolError."""
+    encoded = await context.read()
+    if encoded is grpc.aio.EOF:  # type: ignore[attr-defined]  # a gap in the stubs
+        return None
+    try:
+        message: Message = wire.request.FromString(encoded)
+    except DecodeError as error:
+        raise ProtocolError(f"{wire.request.DESCRIPTOR.name}: the bytes are none") from error
+    return message

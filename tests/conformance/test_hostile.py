@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+
+import grpc
+import grpc.aio
+import pytest
+
+from control_plane.xds.node import MAX_METADATA_BYTES
 from control_plane.xds.rejection import MAX_ERROR
-from tests.conformance.plane import Plane
+from tests.conformance.plane import Plane, control_plane
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import ENVOY_ROLE
 
@@ -61,3 +69,72 @@ async def test_a_refusal_of_megabytes_holds_nobody_up_and_is_not_kept(plane: Pla
     errors = {each.error for each in plane.of("eds").rejected.values()}
     assert len(errors) == 1
     assert len(errors.pop()) <= MAX_ERROR
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+async def test_bytes_that_are_no_request_have_a_clear_end(plane: Plane, variant: str, first: bool) -> None:
+    """The client is at fault, and is told so in words that are not Python's."""
+    client = plane.client(variant)
+    if not first:
+        plane.publish(cds={"a": "1"})
+        await client.subscribe("cds")
+        await client.takes("cds", {"a": "1"})
+        client.call._request_serializer = bytes
+        await client.call.write(b"\xff\xff")
+    else:
+        client.call._request_serializer = bytes
+        await client.call.write(b"\xff\xff")
+    code, reason = await client.ended()
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert reason.endswith("DiscoveryRequest: the bytes are none")
+    assert plane.metric("gaugeway_xds_refused_streams_total", reason="protocol") == 1
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+async def test_what_a_node_says_of_itself_must_be_json(plane: Plane, variant: str, number: float) -> None:
+    """Other numbers have no JSON; the sentence names the field."""
+    client = plane.client(variant)
+    client.node.metadata.fields["x"].number_value = number
+    await client.subscribe("cds")
+    code, reason = await client.ended()
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert reason.startswith("node.metadata cannot be read: ")
+    assert plane.cache.nodes() == []
+
+
+async def test_what_a_node_says_of_itself_is_bounded(plane: Plane, variant: str) -> None:
+    """It is remembered for as long as the node is."""
+    client = plane.client(variant)
+    client.node.metadata.fields["x"].string_value = "x" * MAX_METADATA_BYTES
+    await client.subscribe("cds")
+    code, reason = await client.ended()
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert reason == f"node.metadata must be at most {MAX_METADATA_BYTES} bytes"
+
+
+async def test_a_client_that_says_nothing_is_closed(variant: str) -> None:
+    """Before it says who it is, it cannot be counted to a node: it has only so long."""
+    async with control_plane(answer_s=0.2) as plane:
+        client = plane.client(variant)
+        assert await client.ended() == (grpc.StatusCode.DEADLINE_EXCEEDED, "no request came for 0.2 s")
+        assert plane.metric("gaugeway_xds_refused_streams_total", reason="silent") == 1
+
+
+async def test_clients_that_say_nothing_count_as_streams(variant: str) -> None:
+    """However many open streams and keep silent: there is a limit, and room again when they go."""
+    async with control_plane(max_streams=2) as plane:
+        plane.publish(cds={"a": "1"})
+        silent = [plane.client(variant) for _ in range(8)]
+        done, waiting = await asyncio.wait([asyncio.create_task(each.ended()) for each in silent], timeout=1)
+        assert {task.result()[0] for task in done} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert len(waiting) == 2
+        for each in silent:
+            await each.close()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+        async def let_in() -> bool:
+            client = plane.client(variant)
+            await client.subscribe("cds")
+            return await client.call.read() is not grpc.aio.EOF  # type: ignore[attr-defined]
+
+        assert await let_in() or await let_in()
