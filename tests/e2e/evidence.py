@@ -67,11 +67,14 @@ class Warehouse:
 
 
 def window_problems(
-    produced: Mapping[str, list[Reading]], rows: Mapping[WindowKey, Mapping[str, Any]], until_unix_ns: int
+    produced: Mapping[str, list[Reading]],
+    rows: Mapping[WindowKey, Mapping[str, Any]],
+    until_unix_ns: int,
+    sizes_ms: Iterable[int] = SIZES_MS,
 ) -> list[str]:
-    """Compare `rows` with the oracle's windows over `produced`; return what is wrong."""
+    """Compare `rows` of some sizes with the oracle's windows over `produced`; return what is wrong."""
     problems: list[str] = []
-    for size_ms in SIZES_MS:
+    for size_ms in sizes_ms:
         readings = [reading for sensor in produced.values() for reading in sensor]
         expected = windows_of(readings, size_ms, until_unix_ns)
         problems += differences(expected, {key: row for key, row in rows.items() if key[3] == size_ms})
