@@ -29,6 +29,7 @@ from control_plane.observe.client_status_service import ClientStatusService
 from control_plane.observe.failures import LastFailures
 from control_plane.observe.listener import listening
 from control_plane.observe.live_windows import LiveWindowsFeed
+from control_plane.observe.rejected_input import RejectedInput
 from control_plane.reconcile.engine import Engine
 from control_plane.reconcile.metrics import ReconcileMetrics
 from control_plane.reconcile.preflight import Preflight, PreflightMetrics, running_preflight
@@ -129,6 +130,7 @@ async def running_core(
     lead = Lead() if standby is None else standby.lead
     changes, board, cache, registry = Changes(), StatusBoard(), FencedCache(lead), CollectorRegistry()
     metrics = ReconcileMetrics(registry)
+    registry.register(RejectedInput(board))
     on_change: list[Callable[[], None]] = [changes.note]
     desired = DesiredState(connection, lambda: _call(on_change), lead)
     async with contextlib.AsyncExitStack() as stack:

@@ -26,6 +26,8 @@ MAX_RECORD_BYTES: Final = 64 * 1024
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _FLAT = re.compile(rb'\{(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+\}', re.DOTALL)
 _BASE_LABEL = re.compile(rb'"b(?:n|t|u|v|s|ver)"|\\')
+_BASE_DEMAND = re.compile(rb'"b[^"]*_"\s*:|\\u005')
+_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)', re.DOTALL)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -48,8 +50,17 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     bver: float | None = None
 
 
-_BASES: Final = ("bn", "bt", "bu", "bv", "bs", "bver")
+class _Bases(msgspec.Struct, frozen=True, gc=False):
+    bn: str | None = None
+    bt: float | None = None
+    bu: str | None = None
+    bv: float | None = None
+    bs: float | None = None
+    bver: float | None = None
+
+
 _NO_BASES: Final = Record()
+_ONLY_BASES = msgspec.json.Decoder(_Bases)
 _ONE = msgspec.json.Decoder(Record)
 _MANY = msgspec.json.Decoder(list[Record])
 
@@ -261,11 +272,24 @@ def _decode(raw: bytes) -> Record | str:
 
 
 def _bases(raw: bytes) -> Record | None:
-    """Return the base fields of a record that cannot be read; None if they cannot be told."""
+    """Return the base fields of a record that cannot be read; None if they cannot be told.
+
+    Not-a-number and infinities, which JSON does not have, are what devices write most often.
+    """
+    plain = _STRING_OR_NAN.sub(lambda match: match[0] if match[0].startswith(b'"') else b"null", raw)
+    if _may_demand(raw) and _demands_base(plain):
+        return None
     try:
-        fields = msgspec.json.decode(raw)
-        if any(label.startswith("b") and label.endswith("_") for label in fields):
-            return None
-        return msgspec.convert({label: fields[label] for label in _BASES if label in fields}, Record)
+        bases = _ONLY_BASES.decode(plain)
     except (msgspec.DecodeError, UnicodeDecodeError):  # of which ValidationError is one
         return None if _BASE_LABEL.search(raw) else _NO_BASES
+    return msgspec.convert(bases, Record, from_attributes=True)
+
+
+def _demands_base(raw: bytes) -> bool:
+    """Say whether there is a base field that must be understood, or may be one."""
+    try:
+        labels = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _BASE_DEMAND.search(raw) is not None
+    return any(label.startswith("b") and label.endswith("_") for label in labels)

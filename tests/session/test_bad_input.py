@@ -76,7 +76,7 @@ def test_what_is_no_fault_is_only_counted() -> None:
 
 
 def test_log_lines_are_limited() -> None:
-    """One line for a reason of a sensor, a few for all, each span of time; the next says how many were not."""
+    """One line for a reason of a sensor, a few for all, in each span; the next says how many were not."""
     bad = BadInput()
     lines = [bad.add("press-1", 1, [rejection(count=4)], NOW + nth) for nth in range(3)]
     assert [len(line) for line in lines] == [1, 0, 0]

@@ -169,17 +169,23 @@ def test_fields_that_must_be_understood() -> None:
 
 
 def test_base_fields_of_a_bad_record_stay_in_force() -> None:
-    """What follows a record of a wrong type is resolved as if it had been good."""
-    rows, others, _ = resolve(b'[{"bn":"a/","bt":1e9,"n":"x","v":"NaN"},{"n":"x","v":1}]')
-    assert rows == [("a/x", "", 10**18, 1.0)]
-    assert others == {"a field has the wrong type": 1}
+    """What follows a record with a wrong type, a number too large or none is resolved all the same."""
+    for value, reason in (
+        (b'"NaN"', "a field has the wrong type"),
+        (b"1e999", "a number is out of range"),
+        (b"NaN", "a record is not JSON"),
+        (b"-Infinity", "a record is not JSON"),
+    ):
+        rows, others, lost = resolve(b'[{"bn":"NaN/","bt":1e9,"n":"x","v":%b},{"n":"x","v":1}]' % value)
+        assert rows == [("NaN/x", "", 10**18, 1.0)]
+        assert (others, lost) == ({reason: 1}, None)
 
 
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
         (b'{"bn":1,"v":1}', "a field has the wrong type, so base fields may be lost"),
-        (b'{"bn":"a","v":NaN}', "a record is not JSON, so base fields may be lost"),
+        (b'{"bn":"a","v":}', "a record is not JSON, so base fields may be lost"),
         (b'{"bn_":"a"}', "a field that must be understood is not known, so base fields may be lost"),
         (b"{[}", "the brackets of a record do not match"),
         (b'{"x":' + b"[" * 40, "a record is nested deeper than 32"),
