@@ -82,7 +82,7 @@ class Agenda:
 
         Args:
             removals: Whether what the client has may be removed now.
-            max_bytes: The bodies are about this many bytes at most, unless they must be the full state.
+            max_bytes: It is about this many bytes at most, unless they must be the full state.
         """
         trial = min(self._bad.suspects & self.due, default=None)
         told: dict[str, Resource | None] = {}
@@ -94,7 +94,7 @@ class Agenda:
                 later.append(name)  # make before break
                 continue
             told[name] = resource
-            size += 0 if resource is None else len(resource.body)
+            size += len(name) if resource is None else len(resource.body)
             if size >= max_bytes and not self._full:
                 break
         if self._full and told and trial is None:  # what we do not have cannot be repeated until then

@@ -16,6 +16,7 @@ from control_plane.xds.past import Past
 from control_plane.xds.services import AGGREGATED, Service
 from control_plane.xds.session import Session, TypeStatus
 from control_plane.xds.status import News, NodeStatus, joined
+from control_plane.xds.type_rules import TYPE_ORDER
 
 __all__ = ["Connection", "News", "NodeStatus", "SnapshotCache"]
 
@@ -171,6 +172,8 @@ class SnapshotCache:
         if replaced is not None:
             replaced.end("the node opened another stream")
             self._end(known, replaced)
+        if not known.connections:
+            known.last = {}
         ttl = TTL_FEATURE in node.features and (variant == "delta" or WRAPPER_FEATURE in node.features)
         now = self._clock() if now_unix_ns is None else now_unix_ns
         connection = Connection(
@@ -192,6 +195,15 @@ class SnapshotCache:
     def streams_of(self, key: NodeKey) -> int:
         """Return how many streams a node has."""
         return len(self._open(key))
+
+    def knows(self, key: NodeKey) -> bool:
+        """Whether anything was published for a node, or heard of it."""
+        return key in self._nodes
+
+    @property
+    def size(self) -> int:
+        """How many nodes are known."""
+        return len(self._nodes)
 
     def connected(self, role: str) -> int:
         """Return how many nodes of a role have a stream."""
@@ -244,11 +256,13 @@ class SnapshotCache:
         return [] if known is None else known.connections
 
     def _end(self, known: _Known, connection: Connection) -> None:
-        if len(known.connections) == 1:
-            known.last = {}
         known.connections.remove(connection)
-        known.last.update(connection.session.status())
         known.past.update(connection.session.past())
+        known.last.update(
+            (type_url, status)
+            for type_url, status in connection.session.status().items()
+            if type_url in TYPE_ORDER or type_url in known.past
+        )
         self.streams -= 1
 
     def _status(self, key: NodeKey, known: _Known) -> NodeStatus:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import chain
+from typing import Final, Literal
 
 from control_plane.resources.model import Resource
 
 Variant = Literal["delta", "sotw"]
+MAX_NAMES: Final = 100_000  # of one type, on one stream
+MAX_NAME: Final = 1_024  # characters of a name, of a type's URL and of a version
 
 
 class ProtocolError(ValueError):
@@ -41,6 +44,25 @@ class Request:
     def states(self) -> bool:
         """Whether the client states to run anything."""
         return bool(self.has or self.version)
+
+
+def check_bounds(request: Request) -> None:
+    """Raise ProtocolError for a request of more than any fleet needs: all of it would be remembered.
+
+    It is looked at before anything is done: everybody waits while a request is taken.
+    """
+    for names in (request.subscribe, request.unsubscribe, request.has):
+        check_count(len(names))
+    words = (request.subscribe, request.unsubscribe, request.has, request.has.values())
+    longest = max(map(len, chain(*words, (request.type_url, request.version))))
+    if longest > MAX_NAME:
+        raise ProtocolError(f"a name of {longest} characters: at most {MAX_NAME} are taken")
+
+
+def check_count(names: int) -> None:
+    """Raise ProtocolError for more names than any fleet has."""
+    if names > MAX_NAMES:
+        raise ProtocolError(f"more than {MAX_NAMES} names of one type")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from control_plane.resources.model import short_type
+from control_plane.xds.type_rules import TYPE_ORDER
+
+
+def type_label(type_url: str) -> str:
+    """Return how a type is called in metrics. Clients may ask for any: those unknown share a name."""
+    return short_type(type_url) if type_url in TYPE_ORDER else "other"
+
 
 class XdsMetrics:
     """Counters of one ADS server, in `registry`.
 
-    Types are the last word of their URL (`Cluster`), roles are those of NodeKey,
-    variants `delta` and `sotw`.
+    Types are the last word of their URL (`Cluster`), `other` for those that Gaugeway does not
+    serve; roles are those of NodeKey, variants `delta` and `sotw`.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -10,7 +10,7 @@ from control_plane.resources.model import Resource
 from control_plane.xds.rejection import Rejection
 
 T = TypeVar("T")
-MAX_NAMES: Final = 200_000  # of one type of a node; beyond it, older streams are forgotten
+MAX_REMEMBERED: Final = 200_000  # of one type of a node; beyond it, older streams are forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Past:
 
         Of what this stream's interest `covers`, it alone knows the truth.
         """
-        if older is None or len(older.acked) + len(older.unsettled) > MAX_NAMES:
+        if older is None or len(older.acked) + len(older.unsettled) > MAX_REMEMBERED:
             return self
 
         def joined(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T]:

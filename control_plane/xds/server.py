@@ -31,6 +31,7 @@ SERVICE: Final = AGGREGATED.name
 STOP_S: Final = 2.0
 ANSWER_S: Final = 60.0
 MAX_STREAMS: Final = 10_000
+MAX_NODES: Final = 10_000
 # Of services for single resources Envoy opens a stream for each cluster, and two while one is replaced.
 MAX_NODE_STREAMS: Final = 1_000
 _MAX_REQUEST_BYTES: Final = 16 << 20  # a reconnect states the version of every sensor
@@ -65,6 +66,7 @@ class AdsServer:
         answer_s: A client that does not read, or does not answer, for that long is cut off.
         max_streams: Streams beyond it are refused; so are as many that have not said yet whose they are.
         max_node_streams: So are streams of one node beyond it.
+        max_nodes: So are nodes beyond it, known ones that are away among them.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class AdsServer:
         answer_s: float = ANSWER_S,
         max_streams: int = MAX_STREAMS,
         max_node_streams: int = MAX_NODE_STREAMS,
+        max_nodes: int = MAX_NODES,
     ) -> None:
         self._cache = cache
         self._services = tuple(services)
@@ -85,6 +88,7 @@ class AdsServer:
         self._answer_s = answer_s
         self._max_streams = max_streams
         self._max_node_streams = max_node_streams
+        self._max_nodes = max_nodes
         self._silent = 0  # streams of clients that have not said yet who they are
         self._server: grpc.aio.Server | None = None
 
@@ -177,6 +181,8 @@ class AdsServer:
         replaces = self._cache.replaced(node.key, service) is not None
         if self._cache.streams - replaces >= self._max_streams:
             return self._full()
+        if self._cache.size >= self._max_nodes and not self._cache.knows(node.key):
+            return f"the control plane knows {self._max_nodes} nodes already, which is its limit"
         if self._cache.streams_of(node.key) - replaces >= self._max_node_streams:
             return f"node {node.key.node_id} has {self._max_node_streams} streams already, which is the limit"
         return None

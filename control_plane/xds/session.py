@@ -13,7 +13,15 @@ from types import MappingProxyType
 from typing import Final
 
 from control_plane.resources.model import Resource, Snapshot
-from control_plane.xds.messages import ProtocolError, Request, Response, Settled, Variant
+from control_plane.xds.messages import (
+    ProtocolError,
+    Request,
+    Response,
+    Settled,
+    Variant,
+    check_bounds,
+    check_count,
+)
 from control_plane.xds.past import Past
 from control_plane.xds.rejection import Rejection
 from control_plane.xds.subscription import Subscription
@@ -102,6 +110,7 @@ class Session:
 
         What is asked for counts even when the nonce is stale. Raises ProtocolError.
         """
+        check_bounds(request)
         subscription = self._subscriptions.get(request.type_url)
         repeated = False
         if subscription is None:
@@ -111,6 +120,7 @@ class Session:
         else:
             subscription.unsubscribe(request.unsubscribe)
             subscription.subscribe(request.subscribe)
+        check_count(len(subscription.interest.names))
         if request.type_url == ENDPOINT_TYPE:
             self._warming.feed(subscription)
         idle = not subscription.flight
@@ -167,8 +177,14 @@ class Session:
         return type_url in self._subscriptions
 
     def past(self) -> dict[str, Past]:
-        """Return, by type, what the next stream must know, now that this one is over."""
-        mine = {url: each.past(self._past.get(url)) for url, each in self._subscriptions.items()}
+        """Return, by type, what the next stream must know, now that this one is over.
+
+        That is nothing for types of which the client cannot have been sent anything.
+        """
+        served = () if self._snapshot is None else self._snapshot.resources
+        mine = {
+            url: each.past(self._past.get(url)) for url, each in self._subscriptions.items() if url in served
+        }
         return {**self._past, **mine}
 
     def status(self) -> dict[str, TypeStatus]:

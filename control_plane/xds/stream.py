@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from control_plane.resources.model import short_type
 from control_plane.xds.cache import Connection, SnapshotCache
 from control_plane.xds.messages import ProtocolError, Request, Response, Variant
-from control_plane.xds.metrics import XdsMetrics
+from control_plane.xds.metrics import XdsMetrics, type_label
 from control_plane.xds.node import TTL_FEATURE, WRAPPER_FEATURE, NodeKey, UnknownNodeError, checked_key
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 
@@ -106,7 +106,7 @@ class Stream:
     async def _send(self, context: Context) -> None:
         for response in self._cache.take(self._connection):
             encoded = self._wire.write(response, ttl=self._ttl).SerializeToString()
-            labels = (self._role, short_type(response.type_url))
+            labels = (self._role, type_label(response.type_url))
             self._sent_at[response.nonce] = time.monotonic()
             self._metrics.pushes.labels(*labels).inc()
             self._metrics.bytes.labels(*labels).inc(len(encoded))
@@ -144,7 +144,7 @@ class Stream:
         settled = self._cache.receive(self._connection, request)
         if settled is None:
             return
-        labels = (self._role, short_type(settled.type_url))
+        labels = (self._role, type_label(settled.type_url))
         elapsed = time.monotonic() - self._sent_at.pop(settled.nonce, time.monotonic())
         if settled.error is None:
             self._metrics.ack_seconds.labels(*labels).observe(elapsed)

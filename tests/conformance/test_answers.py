@@ -57,7 +57,7 @@ async def test_a_nack_is_error_detail_and_nothing_else(plane: Plane, variant: st
     detail = discovery_pb2.Status()
     await client.say("cds", response_nonce=answer.nonce, error_detail=detail, **client.names("cds"))
     await plane.until("it counts as a NACK", lambda: "a" in plane.of("cds").rejected)
-    assert plane.of("cds").rejected["a"] == Rejection("1", "")
+    assert plane.of("cds").rejected["a"] == Rejection("1", "refused without a reason (gRPC code 0)")
 
 
 async def test_an_answer_to_an_older_response_is_none(plane: Plane, variant: str) -> None:

@@ -9,9 +9,11 @@ import grpc
 import grpc.aio
 import pytest
 
-from control_plane.xds.node import MAX_METADATA_BYTES
+from control_plane.xds.messages import MAX_NAME, MAX_NAMES
+from control_plane.xds.node import MAX_METADATA_BYTES, NodeKey
 from control_plane.xds.rejection import MAX_ERROR
 from tests.conformance.plane import Plane, control_plane
+from tests.conformance.resources import TYPES
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import ENVOY_ROLE
 
@@ -138,3 +140,106 @@ async def test_clients_that_say_nothing_count_as_streams(variant: str) -> None:
             return await client.call.read() is not grpc.aio.EOF  # type: ignore[attr-defined]
 
         assert await let_in() or await let_in()
+
+
+async def test_names_are_bounded(plane: Plane, variant: str) -> None:
+    """A million of them is no fleet: the stream ends before anything is done about them."""
+    client = plane.client(variant)
+    await client.say("eds", **client.first(*(str(number) for number in range(MAX_NAMES + 1))))
+    code, reason = await client.ended()
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, f"more than {MAX_NAMES} names of one type")
+
+
+async def test_statements_are_bounded(plane: Plane) -> None:
+    """Delta: so are the versions that a client states to have."""
+    client = plane.client("delta")
+    has = {str(number): "1" for number in range(MAX_NAMES + 1)}
+    await client.say("cds", initial_resource_versions=has)
+    code, reason = await client.ended()
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, f"more than {MAX_NAMES} names of one type")
+
+
+async def test_names_are_bounded_over_many_requests(plane: Plane) -> None:
+    """Delta: interest adds up. What is dropped makes room, what is asked for again takes none."""
+    client = plane.client("delta")
+    names = [f"n{number}" for number in range(MAX_NAMES)]
+    half = MAX_NAMES // 2
+    await client.say("eds", resource_names_subscribe=names[:half])
+    await client.say("eds", resource_names_subscribe=names[half:])
+    await client.say("eds", resource_names_subscribe=names[half:])
+    await client.say("eds", resource_names_unsubscribe=names[:1], resource_names_subscribe=["another"])
+    await client.say("eds", resource_names_subscribe=["one-too-many"])
+    code, reason = await client.ended()
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, f"more than {MAX_NAMES} names of one type")
+
+
+async def test_a_name_is_bounded(plane: Plane, variant: str) -> None:
+    """Each is remembered and said again: none may be longer than what anybody calls a resource."""
+    client = plane.client(variant)
+    plane.publish(eds={"x" * MAX_NAME: "1"})
+    await client.subscribe("eds", "x" * MAX_NAME)
+    await client.takes("eds", {"x" * MAX_NAME: "1"})
+    await client.say("eds", **client.first("x" * (MAX_NAME + 1)))
+    code, reason = await client.ended()
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert reason == f"a name of {MAX_NAME + 1} characters: at most {MAX_NAME} are taken"
+
+
+async def test_names_that_are_not_there_go_in_pieces_too(plane: Plane) -> None:
+    """Delta: to say that something is missing takes bytes as well; gRPC clients take 4 MB."""
+    client = plane.client("delta")
+    plane.publish(eds={})
+    names = [f"{number}-{'x' * 900}" for number in range(6_000)]
+    for first in range(0, len(names), 2_000):
+        await client.subscribe("eds", *names[first : first + 2_000])
+    heard = await client.drain()
+    assert sorted(name for answer in heard for name in answer.removed) == sorted(names)
+    assert all(sum(map(len, answer.removed)) < 1 << 21 for answer in heard)
+
+
+async def test_types_that_nobody_knows_leave_nothing_behind(plane: Plane, variant: str) -> None:
+    """A node that comes back with ever new ones is not remembered for them, nor are they counted by name."""
+    plane.publish(cds={"a": "1"})
+    stays = plane.client(variant, "lds")
+    await stays.subscribe("lds")
+    for turn in range(3):
+        client = plane.client(variant)
+        for number in range(10):
+            await client.say(f"type.googleapis.com/t{turn}.x{number}", **client.first("*"))
+            if variant == "delta":  # it is told that there is nothing
+                assert not (await client.call.read()).resources
+        await client.subscribe("cds")
+        await client.takes("cds", {"a": "1"})
+        await client.close()
+        await plane.until("it is gone", lambda: len(plane.cache.connections()) == 1)
+    await stays.close()
+    await plane.disconnected()
+    assert plane.node().types.keys() == {TYPES["cds"], TYPES["lds"]}
+    await (again := plane.client(variant)).subscribe("cds")
+    await again.takes("cds", {"a": "1"})
+    assert plane.cache.connections()[0].session.past().keys() <= {TYPES["cds"], TYPES["lds"]}
+    samples = [sample for each in plane.registry.collect() for sample in each.samples]
+    assert {each.labels.get("type", "other") for each in samples} == {"Cluster", "Listener", "other"}
+
+
+async def test_nodes_are_bounded(variant: str) -> None:
+    """Each is remembered when it is gone; one that is known may always come back."""
+    async with control_plane(max_nodes=2) as plane:
+        for node_id in ("envoy-1", "envoy-2", "envoy-1"):
+            plane.publish(NodeKey(ENVOY_ROLE, node_id), cds={"a": "1"})
+            client = plane.client(variant, node_id=node_id)
+            await client.subscribe("cds")
+            await client.takes("cds", {"a": "1"})
+            await client.close()
+            await plane.disconnected(NodeKey(ENVOY_ROLE, node_id))
+        third = plane.client(variant, node_id="envoy-3")
+        await third.subscribe("cds")
+        assert await third.ended() == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "the control plane knows 2 nodes already, which is its limit",
+        )
+        plane.cache.forget(NodeKey(ENVOY_ROLE, "envoy-2"))
+        plane.publish(NodeKey(ENVOY_ROLE, "envoy-3"), cds={"a": "1"})
+        fourth = plane.client(variant, node_id="envoy-3")
+        await fourth.subscribe("cds")
+        await fourth.takes("cds", {"a": "1"})

@@ -153,7 +153,7 @@ async def test_a_client_that_does_not_answer_gets_the_newest_state_when_it_does(
 @pytest.mark.parametrize("alias", ["cds", "eds"])
 async def test_much_goes_in_pieces_that_a_client_can_take(plane: Plane, variant: str, alias: str) -> None:
     """Responses stay below gRPC's default limit of 4 MB, but where SotW must say all there is at once."""
-    names = [f"{number:03}-{'x' * 8000}" for number in range(400)]
+    names = [f"{number:04}-{'x' * 1000}" for number in range(3200)]
     revision = plane.publish(**{alias: dict.fromkeys(names, "1")})
     client = plane.client(variant)
     await client.subscribe(alias, *([] if alias == "cds" else names))
