@@ -1,4 +1,4 @@
-"""The fleet as the API sees it (control_plane.api.ports.FleetPort)."""
+"""The fleet as the API sees it (control_plane.api.ports: FleetPort, RulesPort)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from control_plane.node_model import NodeDetail, NodeSummary, NodeView, Role, Se
 from control_plane.observe.access_log import Failure
 from control_plane.observe.audit import audit_of_shards
 from control_plane.observe.board import StatusBoard
+from control_plane.observe.events import Event, events_of_shards
 from control_plane.observe.failures import LastFailures
 from control_plane.observe.live_windows import LiveWindowsFeed
 from control_plane.reconcile.carriers import carriers, failure_view
@@ -24,6 +25,7 @@ from control_plane.reconcile.node_views import ROLES, KnownNode, node_detail, no
 from control_plane.reconcile.publisher import ENVOYS
 from control_plane.reconcile.verdict import Heard
 from control_plane.reconcile.views import host_view, sensor_view
+from control_plane.rule_model import Rule, RuleSpec, RuleView
 from control_plane.store.desired import DesiredState
 from control_plane.store.records import Sensor
 from control_plane.xds.cache import NodeStatus, SnapshotCache
@@ -107,6 +109,27 @@ class Fleet:
         """See FleetPort."""
         return await audit_of_shards(self._client, self._shards)
 
+    def rules(self) -> list[RuleView]:
+        """See RulesPort."""
+        return [_rule_view(rule) for _, rule in sorted(self._desired.rules.items())]
+
+    def rule(self, rule_id: str) -> RuleView | None:
+        """See RulesPort."""
+        rule = self._desired.rules.get(rule_id)
+        return None if rule is None else _rule_view(rule)
+
+    async def put_rule(self, spec: RuleSpec, last: int | None) -> RuleView:
+        """See RulesPort."""
+        return _rule_view(await self._desired.rule_store.put(spec, last))
+
+    async def remove_rule(self, rule_id: str, last: int | None) -> RuleView:
+        """See RulesPort."""
+        return _rule_view(await self._desired.rule_store.remove(rule_id, last))
+
+    async def events(self, since_unix_ns: int) -> list[Event]:
+        """See RulesPort."""
+        return await events_of_shards(self._client, self._shards, since_unix_ns)
+
     def live_windows(self, sensor_ids: Sequence[str]) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See FleetPort."""
         return self._feed.windows(sensor_ids)
@@ -156,3 +179,7 @@ class Fleet:
 
     def _failure(self, sensor: Sensor) -> Failure | None:
         return self._failures.of(sensor.record.spec.id, sensor.record.created_unix_ns)
+
+
+def _rule_view(rule: Rule) -> RuleView:
+    return RuleView(**dict(rule.spec), revision=rule.revision)

@@ -48,6 +48,14 @@ class TooManyRulesError(FleetError):
         super().__init__(f"all rules together must be at most {MAX_RULES_BYTES >> 10} KiB as JSON")
 
 
+class EventsUnavailableError(FleetError):
+    """The journal cannot be read now."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the journal does not answer: {reason}")
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

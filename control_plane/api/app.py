@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -16,15 +17,20 @@ from control_plane.api.nodes import Nodes
 from control_plane.api.openapi import document
 from control_plane.api.operations import Operations
 from control_plane.api.pages import Pages
-from control_plane.api.ports import Accounts, FleetPort, History, Info
+from control_plane.api.ports import Accounts, FleetPort, History, Info, RulesPort
 from control_plane.api.requests import MAX_BODY_BYTES
 from control_plane.api.routes import register
+from control_plane.api.rules import Rules
 from control_plane.api.sensors import Sensors
 from control_plane.api.views import Views
 
 
+class Everything(FleetPort, RulesPort, Protocol):
+    """Sensors and rules, from one hand."""
+
+
 def make_app(
-    fleet: FleetPort,
+    fleet: Everything,
     accounts: Accounts,
     history: History | None,
     registry: CollectorRegistry,
@@ -36,7 +42,7 @@ def make_app(
     the application shuts down.
 
     Args:
-        fleet: Desired and observed state.
+        fleet: Desired and observed state, rules and events.
         accounts: Tokens, audit, idempotency keys.
         history: Windows of the past; None if this installation keeps none.
         registry: What /metrics shows; the API's own counters are added to it.
@@ -46,6 +52,7 @@ def make_app(
     operations = Operations(registry, info)
     table = [
         *Sensors(fleet, accounts).routes(),
+        *Rules(fleet, accounts).routes(),
         *HistoryRoutes(fleet, history).routes(),
         *Views(fleet, info).routes(),
         *Nodes(fleet).routes(),

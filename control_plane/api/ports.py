@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from control_plane.model import HostView, SensorSpec, SensorView
 from control_plane.node_model import NodeDetail, NodeSummary, NodeView, Role, SensorDetail
+from control_plane.rule_model import RuleSpec, RuleView
 from wire.status import ShardAudit, SinkStatus
 
 
@@ -78,6 +79,36 @@ class FleetPort(Protocol):
         ...
 
 
+class RulesPort(Protocol):
+    """The rules, and the events that they made. Errors are those of `control_plane.rule_model`."""
+
+    def rules(self) -> Sequence[RuleView]:
+        """Return every rule, by id."""
+        ...
+
+    def rule(self, rule_id: str) -> RuleView | None:
+        """Return one rule, None if there is none."""
+        ...
+
+    async def put_rule(self, spec: RuleSpec, last: int | None) -> RuleView:
+        """Store a rule, if it still has revision `last` (0: it is not there; None: whichever it has).
+
+        Raises RuleConflictError, TooManyRulesError, StoreUnavailableError.
+        """
+        ...
+
+    async def remove_rule(self, rule_id: str, last: int | None) -> RuleView:
+        """Remove a rule, if it still has revision `last`; return what it was.
+
+        Raises UnknownRuleError, RuleConflictError, StoreUnavailableError.
+        """
+        ...
+
+    async def events(self, since_unix_ns: int) -> Sequence[Mapping[str, Any]]:
+        """Return CloudEvents that were journalled since then, newest last. Raises EventsUnavailableError."""
+        ...
+
+
 class History(Protocol):
     """Windows of the past, from whatever store this installation has."""
 
@@ -112,8 +143,8 @@ class AuditEntry:
     """One thing that somebody did. `outcome` is the HTTP status that they were told."""
 
     principal: Principal
-    action: Literal["sensor.add", "sensor.remove"]
-    target: str  # the sensor's id
+    action: Literal["sensor.add", "sensor.remove", "rule.set", "rule.remove"]
+    target: str  # the sensor's or the rule's id
     outcome: int
     detail: Mapping[str, object] = field(default_factory=dict)  # JSON
 

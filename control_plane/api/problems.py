@@ -58,11 +58,19 @@ SENSOR_EXISTS: Final = ProblemType(
     "The sensor exists",
     "A sensor of this id exists, or is still being removed. Nothing was changed.",
 )
+TOO_MANY_RULES: Final = ProblemType(
+    "too-many-rules",
+    409,
+    "Too many rules",
+    "All rules together are at most 256 KiB as JSON: a record of the journal holds them all. "
+    "Patterns instead of lists of names make them small. Nothing was changed.",
+)
 PRECONDITION_FAILED: Final = ProblemType(
     "precondition-failed",
     412,
-    "The sensor has changed",
-    "If-Match names another revision than the sensor has. Read it again, then decide. Nothing was changed.",
+    "It has changed",
+    "If-Match names another revision than the sensor or rule has, or If-None-Match one that exists. "
+    "Read it again, then decide. Nothing was changed.",
 )
 BODY_TOO_LARGE: Final = ProblemType(
     "body-too-large", 413, "The body is too large", "A body holds at most 64 KiB."
@@ -106,6 +114,12 @@ AUDIT_UNAVAILABLE: Final = ProblemType(
     503,
     "A shard does not answer",
     "The audit is exact or not given: while the worker of a shard is away there is none.",
+)
+EVENTS_UNAVAILABLE: Final = ProblemType(
+    "events-unavailable",
+    503,
+    "The journal does not answer",
+    "Events are read from the journal, which does not answer now. They are not lost.",
 )
 TOO_MANY_STREAMS: Final = ProblemType(
     "too-many-streams",

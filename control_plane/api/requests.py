@@ -19,6 +19,7 @@ from control_plane.api.problems import (
     invalid,
 )
 from control_plane.api.validation import field_errors, is_broken_json
+from control_plane.rule_model import KINDS as RULE_KINDS
 
 MAX_BODY_BYTES: Final = 64 * 1024
 BODY_S: Final = 20.0
@@ -26,7 +27,7 @@ BODY_S: Final = 20.0
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
 QUERY: Final = web.RequestKey("query", BaseModel)
 
-_SOURCE_KINDS: Final = ("machine", "replay")  # union tags in pydantic's locations
+_UNION_TAGS: Final = ("machine", "replay", *RULE_KINDS)  # in pydantic's locations
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -70,7 +71,7 @@ async def read_body(request: web.Request, model: type[M]) -> M:
     except ValidationError as error:
         if is_broken_json(error):
             raise ProblemError(INVALID_JSON, error.errors(include_url=False)[0]["msg"]) from error
-        raise invalid(field_errors(error, model.model_fields, _SOURCE_KINDS)) from error
+        raise invalid(field_errors(error, model.model_fields, _UNION_TAGS)) from error
 
 
 async def _read_bytes(request: web.Request) -> bytes:

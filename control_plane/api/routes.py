@@ -51,7 +51,7 @@ class Route:
     """One operation.
 
     Attributes:
-        method: GET, POST or DELETE.
+        method: GET, POST, PUT or DELETE.
         path: With parameters as `{name}`.
         handler: What serves it.
         name: The operation's id.

@@ -46,7 +46,7 @@ def field_errors(
         )
         field, rule = field_name(problem["loc"], tags), _in_our_words(rule)
         first, _, rest = rule.partition(" ")
-        if not problem["loc"] and first.rstrip(":") in fields:
+        if not problem["loc"] and first.rstrip(":").partition(".")[0] in fields:
             field, rule = first.rstrip(":"), rest
         found.append(FieldError(field=field, rule=rule))
     return found

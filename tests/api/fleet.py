@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from control_plane.model import (
     AuditUnavailableError,
@@ -33,6 +34,13 @@ from control_plane.node_model import (
     TypeView,
     WorkerView,
 )
+from control_plane.rule_model import (
+    EventsUnavailableError,
+    RuleConflictError,
+    RuleSpec,
+    RuleView,
+    UnknownRuleError,
+)
 from hyperv.model import Endpoint
 from wire.ids import shard_of
 from wire.status import (
@@ -51,7 +59,7 @@ LIVE_QUEUE = 64
 
 
 class MemoryFleet:
-    """FleetPort in memory. `store_down` and `away` make it fail as the real one does.
+    """FleetPort and RulesPort in memory. `store_down` and `away` make it fail as the real one does.
 
     A write sets `writing` once it is in, and is answered once `may_write` is set.
     """
@@ -59,6 +67,8 @@ class MemoryFleet:
     def __init__(self, hosts: Iterable[str] = ("lab",)) -> None:
         self.known_hosts = tuple(hosts)
         self.views: dict[str, SensorDetail] = {}
+        self.known_rules: dict[str, RuleView] = {}
+        self.journalled: list[dict[str, Any]] = []  # events
         self.version = 1
         self.revision = 0
         self.store_down = False
@@ -116,6 +126,41 @@ class MemoryFleet:
             await self.put(view)
             await self._answer_write()
         return view
+
+    # --- RulesPort ---
+    def rules(self) -> Sequence[RuleView]:
+        """See RulesPort."""
+        return [view for _, view in sorted(self.known_rules.items())]
+
+    def rule(self, rule_id: str) -> RuleView | None:
+        """See RulesPort."""
+        return self.known_rules.get(rule_id)
+
+    async def put_rule(self, spec: RuleSpec, last: int | None) -> RuleView:
+        """See RulesPort."""
+        self._check_store()
+        known = self.known_rules.get(spec.id)
+        if last is not None and last != (known.revision if known else 0):
+            raise RuleConflictError(spec.id, known.revision if known else 0)
+        if known is None or RuleSpec(**known.model_dump(exclude={"revision"})) != spec:
+            self.revision += 1
+            self.known_rules[spec.id] = RuleView(**dict(spec), revision=self.revision)
+        return self.known_rules[spec.id]
+
+    async def remove_rule(self, rule_id: str, last: int | None) -> RuleView:
+        """See RulesPort."""
+        self._check_store()
+        if rule_id not in self.known_rules:
+            raise UnknownRuleError(rule_id)
+        if last not in {None, self.known_rules[rule_id].revision}:
+            raise RuleConflictError(rule_id, self.known_rules[rule_id].revision)
+        return self.known_rules.pop(rule_id)
+
+    async def events(self, since_unix_ns: int) -> Sequence[dict[str, Any]]:
+        """See RulesPort."""
+        if self.store_down:
+            raise EventsUnavailableError("no connection to NATS")
+        return self.journalled if since_unix_ns < 1 << 62 else []
 
     async def _answer_write(self) -> None:
         self.writing.set()
