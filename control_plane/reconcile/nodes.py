@@ -36,13 +36,14 @@ class NodePictures:
     Attributes:
         envoys: By node id.
         workers: By node id.
+        versions: What each version of a host's endpoints holds.
     """
 
     def __init__(self, cache: SnapshotCache, versions: EndpointVersions) -> None:
         self.envoys: dict[str, EnvoyState] = {}
         self.workers: dict[str, WorkerState] = {}
         self._cache = cache
-        self._versions = versions
+        self.versions = versions
         self._runs: dict[str, dict[str, Mapping[str, Endpoint]]] = {}  # of the Envoys, by node id and host
         self._rejected: dict[str, dict[str, str]] = {}
         self._host_of: dict[str, str] = {}  # by cluster
@@ -116,7 +117,7 @@ class NodePictures:
         for host in hosts:
             name = host_cluster(host)
             before = runs.pop(host, {})
-            content = self._versions.content(host, endpoints.acked.get(name))
+            content = self.versions.content(host, endpoints.acked.get(name))
             if content is not None and name in clusters.acked:
                 runs[host] = content
             if content is not before:

@@ -15,13 +15,15 @@ from prometheus_client import CollectorRegistry
 from control_plane.model import SensorSpec
 from control_plane.reconcile.engine import Engine
 from control_plane.reconcile.metrics import ReconcileMetrics
+from control_plane.reconcile.nodes import NodePictures
 from control_plane.reconcile.plan import Plan, make_plan
-from control_plane.reconcile.world import HostState, Memory
+from control_plane.reconcile.roster import Changed
+from control_plane.reconcile.world import HostState, Memory, WorkerState
 from control_plane.resources.model import Resource, new_resource
 from control_plane.resources.worker import WindowPolicy
 from control_plane.rule_model import Rule
 from control_plane.store.records import Lease, Sensor, SensorRecord
-from control_plane.xds.cache import Connection, SnapshotCache
+from control_plane.xds.cache import Connection, News, SnapshotCache
 from control_plane.xds.node import Node, NodeKey
 from control_plane.xds.session import Request, Response
 from hyperv.model import Endpoint, VmState
@@ -224,10 +226,21 @@ class Sim:
         error = "; ".join(f"{name}: is no good" for name in refused) or None
         self.cache.receive(node.connection, Request(response.type_url, nonce=response.nonce, error=error))
         if response.type_url == CLUSTER_TYPE:
-            self.cache.receive(
-                node.connection, Request(ENDPOINT_TYPE, subscribe=tuple(each.name for each in response.put))
-            )
+            self._ask_for_endpoints(node, response)
         return True
+
+    def _ask_for_endpoints(self, node: SimNode, clusters: Response) -> None:
+        """Have an Envoy ask for what its new clusters need, and for nothing of those that went."""
+        assert node.connection is not None
+        for name in clusters.removed:
+            node.running.get(ENDPOINT_TYPE, {}).pop(name, None)
+        if ENDPOINT_TYPE not in node.connection.session.status():
+            self._ask(node, ENDPOINT_TYPE)
+            return
+        came = tuple(each.name for each in clusters.put)
+        self.cache.receive(
+            node.connection, Request(ENDPOINT_TYPE, subscribe=came, unsubscribe=tuple(clusters.removed))
+        )
 
     def _ask(self, node: SimNode, type_url: str) -> None:
         assert node.connection is not None
@@ -281,6 +294,7 @@ class Sim:
         self.engine.look(self.hosts)
         plan = self.engine.step(frozenset(self.recent), frozenset(self.steady & self.recent))
         assert self.engine.world is not None
+        self._check_pictures()
         anew = make_plan(self.engine.world, before)
         # Publishing may have made known what a version holds: then the picture is newer than the plan.
         assert self.engine.due or replace(plan, difference=anew.difference) == anew
@@ -290,6 +304,14 @@ class Sim:
             if removed != state.removed:
                 self.hosts[host] = replace(state, removed=removed)
         return plan
+
+    def _check_pictures(self) -> None:
+        """What was kept up to date of the nodes must be what is seen of them when everything is looked at."""
+        kept = self.engine.nodes
+        anew = NodePictures(self.cache, kept.versions)
+        anew.update(dict.fromkeys(kept.keys(), News(streams=True)), self.hosts.keys(), Changed())
+        assert kept.envoys == anew.envoys
+        assert _without_clear(kept.workers) == _without_clear(anew.workers)
 
     def write(self) -> None:
         """Write down what the last plan found out."""
@@ -334,3 +356,8 @@ class Sim:
             and sensor_id in node.assigned()
             and (node.connection is not None or node.key.node_id in owners)
         ]
+
+
+def _without_clear(workers: Mapping[str, WorkerState]) -> dict[str, WorkerState]:
+    """Return workers without what asks the cache anew each time."""
+    return {node_id: replace(each, clear=frozenset()) for node_id, each in workers.items()}
