@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gaugeway.cli import fleet, nodes, sensors, windows
+from gaugeway.cli import fleet, nodes, rules, sensors, windows
 from gaugeway.cli.errors import CliError, ExitCode
 from gaugeway.cli.options import Json
 from gaugeway.cli.output import print_json
@@ -30,10 +30,12 @@ app = typer.Typer(
 )
 app.command()(up)
 app.add_typer(sensors.app, name="sensors")
+app.add_typer(rules.app, name="rules")
 app.add_typer(fleet.hosts, name="hosts")
 app.add_typer(nodes.app, name="nodes")
 app.add_typer(fleet.sinks, name="sinks")
 app.command()(windows.windows)
+app.command()(rules.events)
 app.command()(fleet.audit)
 app.command()(fleet.status)
 

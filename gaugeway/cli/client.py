@@ -34,9 +34,14 @@ class ApiClient:
         headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
         return self._call("POST", path, json.dumps(body).encode(), headers)
 
-    def delete(self, path: str) -> Any:
+    def put(self, path: str, body: object, headers: Mapping[str, str]) -> Any:
+        """Set what is at `path`; return the answer's JSON."""
+        headers = {"Content-Type": "application/json", **headers}
+        return self._call("PUT", path, json.dumps(body).encode(), headers)
+
+    def delete(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
         """Delete what is at `path`; return the answer's JSON."""
-        return self._call("DELETE", path)
+        return self._call("DELETE", path, headers=headers)
 
     def _call(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
