@@ -94,10 +94,9 @@ class NodePictures:
         if known is None or known.connected != connected:
             self._runs[node_id], self._rejected[node_id] = {}, {}
             changed.nodes.add(node_id)
-        port = node.metadata.get(GATEWAY_PORT_METADATA, 0)
         self.envoys[node_id] = EnvoyState(
             connected=connected,
-            gateway_port=int(port) if isinstance(port, (int, float)) else 0,
+            gateway_port=int(node.metadata.get(GATEWAY_PORT_METADATA, 0)),  # see xds.node.read_node
             runs=self._runs[node_id],
             rejected=self._rejected[node_id],
         )

@@ -10,9 +10,10 @@ from google.protobuf import json_format
 
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.ids import InvalidIdError, check_dns_label
-from wire.names import ENVOY_ROLE, WORKER_ROLE
+from wire.names import ENVOY_ROLE, GATEWAY_PORT_METADATA, WORKER_ROLE
 
 MAX_METADATA_BYTES: Final = 65_536
+MAX_PORT: Final = 65_535
 ROLES: Final = (ENVOY_ROLE, WORKER_ROLE)
 # https://www.envoyproxy.io/docs/envoy/latest/api/client_features
 TTL_FEATURE: Final = "xds.config.supports-resource-ttl"
@@ -49,6 +50,8 @@ def read_node(message: discovery_pb2.Node) -> Node:
         metadata: dict[str, Any] = json_format.MessageToDict(message.metadata)
     except ValueError as error:  # a number that JSON does not have
         raise UnknownNodeError(f"node.metadata cannot be read: {error}") from error
+    if key.role == ENVOY_ROLE:
+        _check_port(metadata.get(GATEWAY_PORT_METADATA, 0))
     return Node(key, metadata, frozenset(message.client_features))
 
 
@@ -63,3 +66,15 @@ def checked_key(role: str, node_id: str) -> NodeKey:
     except InvalidIdError as error:
         raise UnknownNodeError(str(error)) from error
     return NodeKey(role, node_id)
+
+
+def _check_port(port: object) -> None:
+    if isinstance(port, bool) or not isinstance(port, float | int) or not _is_port(port):
+        raise UnknownNodeError(
+            f"node.metadata.{GATEWAY_PORT_METADATA} must be a whole number from 0 (chosen by the system) "
+            f"to {MAX_PORT}, not {str(port)[:40]}"
+        )
+
+
+def _is_port(number: float) -> bool:
+    return 0 <= number <= MAX_PORT and number == int(number)
