@@ -8,9 +8,10 @@ from collections.abc import Callable
 import structlog
 
 from ext_proc.follower.assignment import Assignment
+from ext_proc.follower.attempt import Journal, StreamAttempt
 from ext_proc.follower.gateway import Gateway
 from ext_proc.follower.pacing import Pacer
-from ext_proc.follower.stream import Journal, SensorStream, StreamAttempt
+from ext_proc.follower.stream import SensorStream
 from ext_proc.journal.errors import ShardClosedError
 from ext_proc.session.bad_input import BadInput
 from ext_proc.session.model import TimeBounds

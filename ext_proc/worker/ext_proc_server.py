@@ -22,7 +22,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from ext_proc.follower.stream import RefusedError
+from ext_proc.follower.attempt import RefusedError
 from ext_proc.journal.errors import ShardClosedError
 from wire.gen.gaugeway.envoy.v1 import ext_proc_pb2
 from wire.names import LEASE_HEADER, SENSOR_HEADER
@@ -49,7 +49,7 @@ Context = grpc.aio.ServicerContext[ext_proc_pb2.ProcessingRequest, ext_proc_pb2.
 
 
 class Consumer(Protocol):
-    """What takes one stream (ext_proc.follower.stream.StreamAttempt)."""
+    """What takes one stream (ext_proc.follower.attempt.StreamAttempt)."""
 
     def claim(self) -> bool:
         """Take the stream; False if another one was taken for the same token."""

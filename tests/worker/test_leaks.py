@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ext_proc.follower.attempt import RefusedError
 from ext_proc.follower.gateway import HttpGateway, LeakedBytesError, StreamRequest
-from ext_proc.follower.stream import RefusedError
 from ext_proc.journal.errors import ShardClosedError
 from ext_proc.worker.ext_proc_server import ExtProcServer
 from tests.journal.support import wait_for
