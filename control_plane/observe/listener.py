@@ -23,20 +23,21 @@ async def listening(client: Client, board: StatusBoard, changed: Callable[[], No
     """Note on `board` what is said, and call `changed` after it, within the context."""
     loop = asyncio.get_running_loop()
 
-    def taking(take: Callable[[bytes, float], None]) -> Callable[[Msg], object]:
-        async def heard(message: Msg) -> None:
-            try:
-                take(message.data, loop.time())
-            except ValidationError as error:
-                log.warning("status_unreadable", subject=message.subject, reason=str(error))
-            else:
-                changed()
+    async def worker_said(message: Msg) -> None:
+        board.worker_said(message.subject.rpartition(".")[2], message.data, loop.time())
+        changed()
 
-        return heard
+    async def sink_said(message: Msg) -> None:
+        try:
+            board.sink_said(message.data, loop.time())
+        except ValidationError as error:
+            log.warning("status_unreadable", subject=message.subject, reason=str(error))
+        else:
+            changed()
 
     subscriptions = [
-        await client.subscribe(worker_status_subject("*"), cb=taking(board.worker_said)),
-        await client.subscribe(sink_status_subject("*"), cb=taking(board.sink_said)),
+        await client.subscribe(worker_status_subject("*"), cb=worker_said),
+        await client.subscribe(sink_status_subject("*"), cb=sink_said),
     ]
     try:
         yield

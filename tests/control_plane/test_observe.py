@@ -53,7 +53,7 @@ def sink(message: str | None = None) -> bytes:
 def test_the_board_says_how_old_its_news_is() -> None:
     """Ages are by our clock; a silent sink is shown as failed, and in the end not at all."""
     board = StatusBoard()
-    board.worker_said(worker(), 100.0)
+    board.worker_said("node-1", worker(), 100.0)
     board.sink_said(sink("catching up"), 100.0)
     assert board.heard(103.0)["node-1"].age_s == 3.0
     assert [each.state for each in board.sinks(109.0)] == ["running"]
@@ -66,11 +66,40 @@ def test_the_board_says_how_old_its_news_is() -> None:
     assert board.heard(101.0 + FORGET_S) == {}
 
 
+def test_a_status_is_read_when_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and only the newest: with a large fleet it would else be most of what an idle core does."""
+    read: list[bytes] = []
+    validate = WorkerStatus.model_validate_json
+
+    def counted(data: bytes) -> WorkerStatus:
+        read.append(data)
+        return validate(data)
+
+    monkeypatch.setattr(WorkerStatus, "model_validate_json", counted)
+    board = StatusBoard()
+    for number in range(3):
+        board.worker_said("node-1", worker(number), 100.0 + number)
+    assert read == []
+    for _ in range(2):
+        assert board.heard(103.0)["node-1"].status.readings_per_s == 2.0
+        assert board.heard(103.0)["node-1"].age_s == 1.0
+    assert read == [worker(2)]
+
+
+def test_a_status_that_cannot_be_read_is_passed_over() -> None:
+    """What the worker said before grows old."""
+    board = StatusBoard()
+    board.worker_said("node-1", worker(), 100.0)
+    assert board.heard(100.0)["node-1"].age_s == 0.0
+    board.worker_said("node-1", b"not JSON", 102.0)
+    assert board.heard(103.0)["node-1"].age_s == 3.0
+
+
 async def test_statuses_are_heard(nats_server: NatsServer) -> None:
-    """What cannot be read is passed over; the rest is a change each."""
+    """Each is a change; a sink's that cannot be read is none."""
     board, changes = StatusBoard(), Changes()
     async with connected(nats_server) as client, listening(client, board, changes.note):
-        await client.publish(worker_status_subject("node-1"), b"not JSON")
+        await client.publish(sink_status_subject("warehouse"), b"not JSON")
         await client.publish(worker_status_subject("node-1"), worker(2.5))
         await client.publish(sink_status_subject("warehouse"), sink())
         seen = changes.count
