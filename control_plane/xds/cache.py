@@ -218,10 +218,14 @@ class SnapshotCache:
 
     def receive(self, connection: Connection, request: Request) -> Settled | None:
         """Take a request from a stream; return the response that it settles. Raises ProtocolError."""
-        first = not connection.session.asked(request.type_url)
-        settled = connection.session.receive(request, self._clock())
+        session = connection.session
+        first = not session.asked(request.type_url)
+        before = session.edits, session.acked_revisions()
+        settled = session.receive(request, self._clock())
         connection.wake()
-        self._changed(connection.node.key, streams=first)
+        # A client that only repeats itself must not have everybody look at it.
+        if first or settled is not None or (session.edits, session.acked_revisions()) != before:
+            self._changed(connection.node.key, streams=first)
         return settled
 
     def take(self, connection: Connection) -> list[Response]:

@@ -121,9 +121,10 @@ class Containment:
         self.unsure.add(name)
 
     def forget(self, name: str) -> None:
-        """Drop what is known of a name that is not wanted any more, but not what was refused of it."""
-        if name in self.rejected:
-            self.shelved[name] = self.rejected.pop(name)
+        """Drop what is known of a name that is not wanted any more, but not which version was refused."""
+        rejection = self.rejected.pop(name, None)
+        if rejection is not None and rejection.version != ABSENT:  # of names that never were there is no end
+            self.shelved[name] = rejection
         self.kept.pop(name, None)
         self.settle(name, None)
         self.partial.discard(name)

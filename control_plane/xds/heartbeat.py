@@ -5,7 +5,7 @@ https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#time-to-live-t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from control_plane.resources.model import Resource
 
@@ -23,6 +23,10 @@ class Heartbeats:
     def next(self) -> int | None:
         """When the next is due (Unix ns); None if there is none."""
         return min(self._at.values(), default=None)
+
+    def resume(self, names: Iterable[str], now: int) -> None:
+        """Renew at once what the client has from before: nobody knows how much of its time has passed."""
+        self._at.update(dict.fromkeys(names, now))
 
     def due(self, now: int) -> list[str]:
         """Return the names to renew now, each once."""

@@ -19,6 +19,7 @@ class Ledger:
         acked: The version that the client is known to run.
         since: The Unix ns when each came into its present state.
         news: Names of which something changed; whoever reads them clears it.
+        edits: How often something changed.
     """
 
     def __init__(self, *, prints: bool) -> None:
@@ -27,6 +28,7 @@ class Ledger:
         self.acked: dict[str, str] = {}
         self.since: dict[str, int] = {}
         self.news: set[str] = set()
+        self.edits = 0
         self._doubtful: dict[str, str] = {}  # what it states, but may run another version of
         self._print = Fingerprint() if prints else None
 
@@ -54,7 +56,7 @@ class Ledger:
     def tell(self, name: str, version: str, now: int, *, named: bool) -> None:
         """Note that a version was sent; `named`: asked for by name, so that its absence is worth knowing."""
         self._set(name, version, named=named)
-        self.news.add(name)
+        self._note(name)
         if version != self.acked.get(name, ABSENT):
             self.since[name] = now
 
@@ -64,7 +66,7 @@ class Ledger:
         before = self.acked.pop(name, ABSENT)
         if version != ABSENT:
             self.acked[name] = version
-        self.news.add(name)
+        self._note(name)
         if version == ABSENT and name not in self.sent:
             self.since.pop(name, None)
         elif lifted or before != version:
@@ -73,7 +75,7 @@ class Ledger:
     def refuse(self, name: str, now: int) -> None:
         """Note that the client refused what it was sent."""
         self.since[name] = now
-        self.news.add(name)
+        self._note(name)
 
     def revert(self, name: str, *, named: bool) -> None:
         """Go back to what the client had before what it was sent last."""
@@ -91,7 +93,11 @@ class Ledger:
         self._doubtful.pop(name, None)
         if self._print is not None:
             self._print.put(name, ABSENT)
+        self._note(name)
+
+    def _note(self, name: str) -> None:
         self.news.add(name)
+        self.edits += 1
 
     def _set(self, name: str, version: str, *, named: bool) -> None:
         if version == ABSENT and not named:

@@ -29,7 +29,11 @@ def believe(
         if wants(name) and (version == ABSENT or has.get(name) != version):
             ledger.doubt(name, has.get(name, ABSENT))
     for name, version in has.items():
-        if wants(name) and name not in ledger.sent:
+        if not wants(name) or name in ledger.sent:
+            continue
+        if version == ABSENT:
+            ledger.doubt(name, ABSENT)  # it has something of that name
+        else:
             ledger.believe(name, version, past.since_of(name, version) or now)
             bad.believe(name, version)
     for name in [name for name, each in bad.kept.items() if has.get(name) != each.version]:

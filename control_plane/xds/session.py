@@ -201,6 +201,11 @@ class Session:
             for type_url, each in self._subscriptions.items()
         }
 
+    @property
+    def edits(self) -> int:
+        """How often anything changed of what was sent, acked or rejected."""
+        return sum(each.ledger.edits for each in self._subscriptions.values())
+
     def take_news(self) -> dict[str, set[str]]:
         """Return, by type, the names whose sent, acked or rejected changed since the last call."""
         news = {url: each.ledger.news for url, each in self._subscriptions.items() if each.ledger.news}

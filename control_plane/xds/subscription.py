@@ -177,6 +177,9 @@ class Subscription:
             if self._unresolved:
                 self._resolve(resources, now)
             self._review()
+            if self._beats is not None:
+                held = {name: self._agenda.held(name) for name in self.ledger.acked}
+                self._beats.resume((name for name, each in held.items() if each and each.ttl_s), now)
             return
         for name in changed:
             before, after = old.get(name), resources.get(name)
@@ -209,7 +212,7 @@ class Subscription:
         if self._agenda.resources is None or self.flight.full:
             return None
         if self._beats is not None:
-            self.resend(self._beats.due(now))
+            self.renew(self._beats.due(now))
         told = self._agenda.chosen(removals, max_bytes)
         if not told and (self._agenda.due or not self._owes_answer):
             return None

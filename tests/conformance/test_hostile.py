@@ -243,3 +243,20 @@ async def test_nodes_are_bounded(variant: str) -> None:
         fourth = plane.client(variant, node_id="envoy-3")
         await fourth.subscribe("cds")
         await fourth.takes("cds", {"a": "1"})
+
+
+async def test_a_storm_of_stale_answers_is_no_news(plane: Plane, variant: str) -> None:
+    """Who looks after each change of a node is not woken for what says nothing."""
+    revision = plane.publish(cds={"a": "1"})
+    client = plane.client(variant)
+    await client.subscribe("cds")
+    await client.takes("cds", {"a": "1"})
+    await client.expect_silence()
+    await plane.acked(revision, "cds")
+    plane.cache.take_news()
+    before = plane.cache.changes
+    for _ in range(2_000):
+        await client.say("cds", response_nonce="of-another-stream", **client.names("cds"))
+    await client.say("lds")
+    await plane.until("the last one came", lambda: plane.cache.connections()[0].session.asked(TYPES["lds"]))
+    assert plane.cache.changes - before <= 4

@@ -81,3 +81,34 @@ def test_a_heartbeat_has_no_body_in_delta_and_a_wrapper_in_sotw() -> None:
     assert discovery_pb2.Resource.FromString(wrapped.value).resource.value == b"a@1"
     (plain,) = sotw.write_response(response, ttl=False).resources
     assert (plain.type_url, plain.value) == (EDS, b"a@1")
+
+
+@pytest.mark.parametrize("variant", ["delta", "sotw"])
+def test_what_a_client_has_from_the_stream_before_is_renewed_at_once(variant: Variant) -> None:
+    """Nobody knows how much of its time has passed while there was no stream."""
+    before = session(variant)
+    states = Request(EDS, ("a",), has={"a": "1"}) if variant == "delta" else None
+    version = next(iter(before.past()[EDS].statements), "")
+    again = Session(before.past(), variant, ttl=True)
+    again.update(new_snapshot([replace(resource(EDS, "a", "1"), ttl_s=10.0)], [EDS]), 1, NOW)
+    again.receive(states or Request(EDS, ("a",), version=version), NOW)
+    (response,) = again.responses(NOW)
+    assert response.beats == {"a"}
+    assert again.responses(NOW) == []
+
+
+@pytest.mark.parametrize("variant", ["delta", "sotw"])
+def test_the_last_good_version_is_renewed_while_a_newer_one_is_refused(variant: Variant) -> None:
+    """Otherwise the client would drop it: the refusal would have taken the good one down."""
+    made = session(variant)
+    bad = replace(resource(EDS, "a", "bad"), ttl_s=10.0)
+    made.update(new_snapshot([bad], [EDS]), 2, NOW)
+    (response,) = made.responses(NOW)
+    names = ("a",) if variant == "sotw" else ()
+    made.receive(Request(EDS, names, nonce=response.nonce, error="a: no"), NOW)
+    for each in made.responses(NOW):
+        made.receive(Request(EDS, names, nonce=each.nonce), NOW)
+    for beat in (1, 2):
+        (response,) = made.responses(NOW + beat * 5 * SECOND)
+        assert [each.version for each in response.put] == ["1"]
+        made.receive(Request(EDS, names, nonce=response.nonce), NOW + beat * 5 * SECOND)

@@ -79,6 +79,28 @@ def test_missing_names_are_said_and_remembered() -> None:
     assert talk.publish(eds={"a": "1"}) == ["4 eds a@1"]
 
 
+def test_a_statement_without_a_version_proves_nothing() -> None:
+    """The client has something of that name: it is told what it should have, or that it is gone."""
+    talk = Talk()
+    talk.publish(cds={"a": "1"})
+    assert talk.ask("cds", "*", has={"a": "", "b": ""}) == ["1 cds a@1 -b"]
+    assert not talk.session.runs(TYPES["cds"], "b", None)
+    talk.ack("cds", "1")
+    assert talk.session.runs(TYPES["cds"], "b", None)
+    assert talk.acked("cds") == 1
+
+
+def test_a_refusal_of_what_is_not_there_is_forgotten_with_its_name() -> None:
+    """A client could otherwise have ever more names remembered, each for its next stream too."""
+    talk = Talk()
+    talk.publish(eds={"b": "1"})
+    talk.ask("eds", "a", "b")
+    talk.nack("eds", "1", "a: no, b: no")
+    assert talk.session.status()[TYPES["eds"]].rejected.keys() == {"a", "b"}
+    talk.ask("eds", drop=["a", "b"])
+    assert talk.session.past()[TYPES["eds"]].rejected.keys() == {"b"}
+
+
 def test_asking_again_sends_again() -> None:
     """Subscribing to what is subscribed is answered, even with what is current."""
     talk = Talk()
