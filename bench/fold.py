@@ -88,7 +88,8 @@ def _words(index: np.ndarray[Any, np.dtype[np.int64]], words: Any) -> pa.Diction
     return pa.DictionaryArray.from_arrays(index.astype(np.int32), pa.array(list(words), type=pa.utf8()))
 
 
-def _opened() -> Fold:
+def opened_fold() -> Fold:
+    """Return a fold after OPEN with the three default sizes."""
     fold = Fold(0)
     sizes = [
         config_pb2.WindowSize(size_ms=size_ms, journalled=size_ms > 1000)
@@ -113,7 +114,7 @@ def _apply_all(fold: Fold, records: Iterator[tuple[int, journal_pb2.ReadingsReco
 
 def full(readings: int, series: int, records: int, rate_hz: int) -> dict[str, float | int]:
     """Measure records that hold `readings` of all series."""
-    fleet, fold = Fleet(series, rate_hz), _opened()
+    fleet, fold = Fleet(series, rate_hz), opened_fold()
     rounds = max(1, readings // series)
     made = [fleet.record(fleet.all, rounds) for _ in range(records)]
     n = made[0][1].count
@@ -151,7 +152,7 @@ def _group(key: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> object:
 
 def small(series: int, rows: int, records: int, open_series: int) -> dict[str, float | int]:
     """Measure records of few rows, on a fold that has `open_series` open."""
-    fleet, fold = Fleet(max(series, open_series), 10), _opened()
+    fleet, fold = Fleet(max(series, open_series), 10), opened_fold()
     if open_series:
         _apply_all(fold, (fleet.record(fleet.all, 10) for _ in range(70)))  # a minute and more of windows
     sensors = max(1, rows // len(_METRICS))
@@ -175,7 +176,7 @@ def _places(count: int, sensors: int, records: int) -> list[int]:
 
 def backlog() -> dict[str, float | int]:
     """Measure an hour of one sensor in one record."""
-    fleet, fold = Fleet(4, 1), _opened()
+    fleet, fold = Fleet(4, 1), opened_fold()
     seq, record = fleet.record(fleet.all, 3600)
     taken = _timed(lambda: fold.apply(seq, record))
     return {"readings": record.count, "ms": round(taken * 1e3, 2), "windows": 4 * (3600 + 360 + 60)}

@@ -14,6 +14,8 @@ from wire.gen.gaugeway.config.v1 import config_pb2
 
 _MS: Final = 1_000_000
 _SURE: Final = 4  # 2 in exact arithmetic
+_STEPS: Final = 8
+_NONE: Final = -1
 
 
 class FlatlineEvaluator:
@@ -34,7 +36,7 @@ class FlatlineEvaluator:
         Where a value differs from the one before by more than _SURE epsilons, it
         differs from the anchor by more than one, whichever that is: so most
         anchors are found at once, and only runs that may hold an event, or that
-        end in small steps, are looked at one reading after the other.
+        move on in many small steps, are looked at one reading after the other.
         """
         starts, lengths = runs.starts, runs.lengths
         index = np.arange(len(runs.time))
@@ -44,17 +46,16 @@ class FlatlineEvaluator:
         begun = np.where(inside, runs.time[at], np.repeat(lanes.anchor[lane], lengths))
         longest = np.maximum.reduceat(runs.time - begun, starts)
         last = starts + lengths - 1
-        moved = np.where(inside[last], at[last], -1)  # by run: its newest jump
-        steps = self._steps(lanes, lane, runs, moved)
+        moved = np.where(inside[last], at[last], _NONE)
+        anchor, left = self._creep(lanes, lane, runs, moved)
         opened = lanes.phase[lane] == OPEN
-        slow = steps | (~opened & (longest >= self._for_ns)) | (opened & (moved >= 0))
-        quick = ~slow & (moved >= 0)
-        _set_anchor(lanes, lane[quick], runs, moved[quick])
+        slow = left | (~opened & (longest >= self._for_ns)) | (opened & (anchor != _NONE))
+        quick = ~slow & (anchor != _NONE)
+        _set_anchor(lanes, lane[quick], runs, anchor[quick])
         found: list[Turn] = []
         for run in slow.nonzero()[0].tolist():
-            found += self._walk(
-                lanes, int(lane[run]), runs, int(starts[run]), int(starts[run] + lengths[run])
-            )
+            first = int(starts[run])
+            found += self._walk(lanes, int(lane[run]), runs, first, first + int(lengths[run]))
         return found
 
     def tick(self, lanes: Lanes, now_unix_ns: int) -> list[Turn]:  # noqa: ARG002
@@ -74,13 +75,23 @@ class FlatlineEvaluator:
         jump[starts] = first | (lanes.anchor[lane] == NEVER)
         return jump
 
-    def _steps(self, lanes: Lanes, lane: Ints, runs: Runs, moved: Ints) -> Bools:
-        """Return, by run, whether a value after its newest jump differs from that by more than epsilon."""
-        anchor = np.where(moved >= 0, runs.value[moved], lanes.anchor_value[lane])
-        with np.errstate(over="ignore"):
-            off = np.abs(runs.value - np.repeat(anchor, runs.lengths)) > self._epsilon
-        off &= np.arange(len(off)) > np.repeat(moved, runs.lengths)
-        return np.logical_or.reduceat(off, runs.starts)
+    def _creep(self, lanes: Lanes, lane: Ints, runs: Runs, anchor: Ints) -> tuple[Ints, Bools]:
+        """Return, by run, its last anchor (_NONE: that of the lane stays), and where it was not found.
+
+        From `anchor` on, one step in all runs at once, _STEPS times at most.
+        """
+        index, starts, lengths = np.arange(len(runs.time)), runs.starts, runs.lengths
+        for _ in range(_STEPS):
+            value = np.where(anchor != _NONE, runs.value[anchor], lanes.anchor_value[lane])
+            with np.errstate(over="ignore"):
+                off = np.abs(runs.value - np.repeat(value, lengths)) > self._epsilon
+            off &= index > np.repeat(anchor, lengths)
+            step = np.minimum.reduceat(np.where(off, index, len(index)), starts)
+            moves = step < len(index)
+            if not moves.any():
+                return anchor, moves
+            anchor = np.where(moves, step, anchor)
+        return anchor, moves
 
     def _walk(self, lanes: Lanes, lane: int, runs: Runs, first: int, end: int) -> list[Turn]:
         place, phase = int(lanes.place[lane]), int(lanes.phase[lane])
