@@ -1,6 +1,6 @@
 """Rules as people ask for them: when an event of a series begins, and when it ends.
 
-What each kind means exactly is said in docs/adr/0014; workers follow them
+What each kind means exactly is said in docs/adr/0016; workers follow them
 (gaugeway.config.v1.Rule).
 """
 

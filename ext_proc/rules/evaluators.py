@@ -1,4 +1,4 @@
-"""The kinds of rules. What each means is said in docs/adr/0014; all times are Unix ns."""
+"""The kinds of rules. What each means is said in docs/adr/0016; all times are Unix ns."""
 
 from __future__ import annotations
 
