@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from control_plane.model import SensorView
-from wire.status import StreamStatus, WorkerStatus
+from wire.status import RejectedInput, StreamStatus, WorkerStatus
 
 Role = Literal["envoy", "worker"]
 NodeWord = Literal["up", "degraded", "unreachable"]
@@ -94,7 +94,12 @@ class TypeView(_Value):
 
 
 class WorkerView(_Value):
-    """A worker's last status, without its streams."""
+    """A worker's last status, without its streams.
+
+    Attributes:
+        rejected: How many frames, records and readings it could not use since it began, by reason.
+        rejected_last: Where it last met such, newest first; a few.
+    """
 
     node_id: str
     pid: int
@@ -103,6 +108,8 @@ class WorkerView(_Value):
     message: str | None
     shards: list[int]
     readings_per_s: float
+    rejected: dict[str, int] = {}
+    rejected_last: list[RejectedInput] = []
 
     @classmethod
     def of(cls, status: WorkerStatus) -> Self:

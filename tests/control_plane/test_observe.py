@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from control_plane.changes import Changes
 from control_plane.model import AuditUnavailableError
+from control_plane.node_model import WorkerView
 from control_plane.observe.audit import audit_of_shards
 from control_plane.observe.board import FORGET_S, StatusBoard
 from control_plane.observe.listener import listening
@@ -18,7 +19,7 @@ from tests.journal.support import connected
 from tests.support.nats import NatsServer
 from tests.xds.support import eventually
 from wire.names import audit_subject, live_subject, sink_status_subject, worker_status_subject
-from wire.status import ShardAudit, SinkStatus, WorkerStatus
+from wire.status import RejectedInput, ShardAudit, SinkStatus, WorkerStatus
 
 
 def worker(readings_per_s: float = 1.0) -> bytes:
@@ -93,6 +94,34 @@ def test_a_status_that_cannot_be_read_is_passed_over() -> None:
     assert board.heard(100.0)["node-1"].age_s == 0.0
     board.worker_said("node-1", b"not JSON", 102.0)
     assert board.heard(103.0)["node-1"].age_s == 3.0
+
+
+def test_a_node_says_all_that_its_worker_says() -> None:
+    """But for its streams, which sensors show: also what it could not use, and where."""
+    status = WorkerStatus(
+        node_id="node-1",
+        pid=1,
+        now_unix_ns=1,
+        state="paused",
+        message="the disk is full",
+        shards=[0],
+        readings_per_s=1.5,
+        streams=[],
+        rejected={"no JSON": 2},
+        rejected_last=[
+            RejectedInput(
+                sensor_id="a",
+                reason="no JSON",
+                stream=1,
+                epoch="0" * 16,
+                offset=7,
+                head_hex="7b",
+                at_unix_ns=1,
+            )
+        ],
+    )
+    shown = WorkerView.of(status).model_dump()
+    assert shown == status.model_dump(exclude={"streams"})
 
 
 async def test_statuses_are_heard(nats_server: NatsServer) -> None:
