@@ -29,6 +29,7 @@ class Live:
         self._fleet = fleet
         self._streams = streams
         self._summary = (0, b"")  # version and event: made once for all clients
+        self._summing = asyncio.Lock()
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes that these handlers serve."""
@@ -68,7 +69,7 @@ class Live:
         version = await self._fleet.wait_change(0, 0)
         sent = b""
         while True:
-            event = self._sensors_event(version)
+            event = await self._sensors_event(version)
             if event != sent:
                 await stream.send("sensors", event)
                 sent = event
@@ -88,12 +89,13 @@ class Live:
 
         return await self._streams.serve(request, feed)
 
-    def _sensors_event(self, version: int) -> bytes:
-        if self._summary[0] != version:
-            views = sorted(self._fleet.sensors(), key=lambda view: view.id)
-            event = SensorsEvent(sensors=[_summary(view) for view in views])
-            self._summary = (version, event.model_dump_json().encode())
-        return self._summary[1]
+    async def _sensors_event(self, version: int) -> bytes:
+        async with self._summing:
+            if self._summary[0] != version:
+                views = sorted(await self._fleet.sensors(), key=lambda view: view.id)
+                event = SensorsEvent(sensors=[_summary(view) for view in views])
+                self._summary = (version, event.model_dump_json().encode())
+            return self._summary[1]
 
 
 async def _next(messages: AsyncIterator[bytes]) -> bytes | None:

@@ -20,7 +20,7 @@ class FleetPort(Protocol):
     for StoreUnavailableError: then it is not known.
     """
 
-    def sensors(self) -> Sequence[SensorView]:
+    async def sensors(self) -> Sequence[SensorView]:
         """Return every sensor."""
         ...
 

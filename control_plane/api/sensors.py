@@ -140,7 +140,8 @@ class Sensors:
 
     async def list(self, _: web.Request) -> web.Response:
         """Answer with every sensor."""
-        return json_answer(SensorList(sensors=sorted(self.fleet.sensors(), key=lambda view: view.id)))
+        views = await self.fleet.sensors()
+        return json_answer(SensorList(sensors=sorted(views, key=lambda view: view.id)))
 
     async def show(self, request: web.Request) -> web.Response:
         """Answer with one sensor, or that it is as the client knows it."""

@@ -51,7 +51,7 @@ class Views:
 
     async def status(self, _: web.Request) -> web.Response:
         """Answer with the installation in a few numbers."""
-        views = self.fleet.sensors()
+        views = await self.fleet.sensors()
         return json_answer(
             FleetStatus(
                 sensors={"total": len(views), **Counter(view.status for view in views)},

@@ -79,7 +79,7 @@ class MemoryFleet:
         self._changed = asyncio.Condition()
 
     # --- FleetPort ---
-    def sensors(self) -> Sequence[SensorView]:
+    async def sensors(self) -> Sequence[SensorView]:
         """See FleetPort."""
         return list(self.views.values())
 

@@ -136,7 +136,7 @@ async def test_a_body_that_breaks_a_rule(api: Api, change: dict[str, Any], field
     named = {error["field"]: error["rule"] for error in body["errors"]}
     assert rule in named[field]
     assert field in body["detail"]
-    assert api.fleet.sensors() == []
+    assert await api.fleet.sensors() == []
 
 
 async def test_every_broken_rule_is_named(api: Api) -> None:
