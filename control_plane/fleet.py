@@ -153,7 +153,8 @@ class Fleet:
         return await self._changes.wait(after, timeout_s)
 
     def _heard(self) -> dict[str, Heard]:
-        return self._board.heard(asyncio.get_running_loop().time())
+        now_s = asyncio.get_running_loop().time()
+        return self._board.heard(now_s, audible=bool(self._client.is_connected))
 
     def _known_nodes(self, heard: Mapping[str, Heard]) -> Iterator[KnownNode]:
         for status in self._cache.nodes():

@@ -66,7 +66,7 @@ class StoreUnavailableError(FleetError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"the store does not answer: {reason}")
+        super().__init__(f"the store does not answer: {reason}; what was asked for may be done all the same")
 
 
 class AuditUnavailableError(FleetError):

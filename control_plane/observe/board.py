@@ -47,14 +47,15 @@ class StatusBoard:
         status = SinkStatus.model_validate_json(data)
         self._sinks[status.sink] = status, now_s
 
-    def heard(self, now_s: float) -> dict[str, Heard]:
-        """Return what each worker said last, by node id."""
+    def heard(self, now_s: float, *, audible: bool = True) -> dict[str, Heard]:
+        """Return what each worker said last, by node id; `audible` as in Heard."""
         unread, self._unread = self._unread, {}
         for node_id, (data, at_s) in unread.items():
             self._read(node_id, data, at_s)
         self._workers = {key: each for key, each in self._workers.items() if now_s - each.at_s <= FORGET_S}
         return {
-            key: Heard(each.status, each.streams, now_s - each.at_s) for key, each in self._workers.items()
+            key: Heard(each.status, each.streams, now_s - each.at_s, audible)
+            for key, each in self._workers.items()
         }
 
     def _read(self, node_id: str, data: bytes, at_s: float) -> None:

@@ -164,7 +164,7 @@ def _condition(node: KnownNode) -> tuple[NodeWord, str]:
     """Return how a node stands, in one word and one sentence."""
     types = node.status.types
     if node.status.connected_since_unix_ns is None:
-        return "unreachable", "is not connected; it goes on with what it last accepted"
+        return "unreachable", "is not connected; while it runs, it goes on with what it last accepted"
     refused = [
         _refusal_sentence(short_type(type_url), name, refusal)
         for type_url, status in types.items()
@@ -176,6 +176,8 @@ def _condition(node: KnownNode) -> tuple[NodeWord, str]:
         return "degraded", refused[0] + more
     if node.role == "worker":
         return _worker_condition(node.heard)
+    if node.snapshot is None:
+        return "degraded", "is connected, but what it should run is not known yet"
     waits = [short_type(type_url) for type_url, status in types.items() if _acked(status) < _sent(status)]
     return "up", f"takes {', '.join(waits)}" if waits else "runs all that it was sent"
 
@@ -189,7 +191,7 @@ def _worker_condition(heard: Heard | None) -> tuple[NodeWord, str]:
     if heard is None:
         return "degraded", "is connected, but has not said yet how it is"
     if not heard.fresh:
-        return "unreachable", f"is connected, but has been silent for {heard.age_s:.0f} s"
+        return "unreachable", f"is connected, but {heard.silence}"
     status = heard.status
     if status.state != "running" or status.message:
         return "degraded", f"is {status.state}" + (f": {status.message}" if status.message else "")

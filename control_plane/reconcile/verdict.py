@@ -35,16 +35,31 @@ FRESH_S: Final = 5.0  # a worker speaks once a second; one that is silent for lo
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A worker's last status, `age_s` seconds ago by our own clock, and its streams by sensor."""
+    """What a worker said last.
+
+    Attributes:
+        status: Its status.
+        streams: Its streams, by sensor.
+        age_s: How long ago that was, by our own clock.
+        audible: Whether NATS, over which workers speak, is there.
+    """
 
     status: WorkerStatus
     streams: Mapping[str, StreamStatus]
     age_s: float
+    audible: bool = True
 
     @property
     def fresh(self) -> bool:
         """Whether it is recent enough to prove anything."""
         return self.age_s <= FRESH_S
+
+    @property
+    def silence(self) -> str:
+        """How long it has not been heard, and why, as the end of a sentence about it."""
+        if self.audible:
+            return f"has been silent for {self.age_s:.0f} s"
+        return f"was last heard {self.age_s:.0f} s ago: NATS, over which it speaks, is away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +136,25 @@ def _removing(case: _Case) -> Verdict | None:
     if not case.sensor.record.removing:
         return None
     memory = case.plan.memory
-    host = f"host {case.host_id}"
     if case.sensor_id not in memory.released:
         awaited = awaited_worker(case.world, case.sensor_id) or "the workers"
         return Verdict("removing", f"waits for {awaited}, to confirm that its stream is over")
     if case.sensor_id not in memory.drained:
         awaited = awaited_envoy(case.world, case.sensor_id, case.sensor) or "the Envoys"
         return Verdict("removing", f"waits for {awaited}, to confirm that its endpoint is gone")
+    return Verdict("removing", f"waits for {_awaited_removal(case)}")
+
+
+def _awaited_removal(case: _Case) -> str:
+    host = f"host {case.host_id}"
     if case.sensor_id in case.host.removed:
-        return Verdict("removing", "waits for its record to be deleted")
-    failure = case.host.failures.get(case.sensor_id)
+        return "its record to be deleted"
+    if case.host_id not in case.world.hosts:
+        return f"{host}, which is not configured, to remove its VM"
     if case.host.reachable is False:
-        return Verdict("removing", f"waits for {host}, which does not answer: {case.host.message}")
-    reason = f", which says: {failure.reason}" if failure else ""
-    return Verdict("removing", f"waits for {host} to remove its VM{reason}")
+        return f"{host}, which does not answer: {case.host.message}"
+    failure = case.host.failures.get(case.sensor_id)
+    return f"{host} to remove its VM" + (f", which says: {failure.reason}" if failure else "")
 
 
 def _vm_failed(case: _Case) -> Verdict | None:
@@ -193,16 +213,16 @@ def _refused(case: _Case) -> Verdict | None:
 def _unreachable(case: _Case) -> Verdict | None:
     if case.host.reachable is False:
         return Verdict("unreachable", f"host {case.host_id} does not answer: {case.host.message}")
-    if case.lease is None or case.assigned is None:
-        return None  # nothing is held for it yet
+    if case.lease is None or (case.assigned is None and case.lease.owner in case.world.recent):
+        return None  # nothing is held for it yet; or we have just begun, and they are coming back
     owner = case.lease.owner
     worker, envoy = case.world.workers.get(owner), case.world.envoys.get(owner)
     if worker is None or not worker.connected:
-        return Verdict("unreachable", f"worker {owner}, which holds its stream, is not connected")
+        return Verdict("unreachable", f"worker {owner}, which owns its shard, is not connected")
     if envoy is None or not envoy.connected:
         return Verdict("unreachable", f"Envoy {owner}, which its stream goes through, is not connected")
     if case.heard is not None and not case.heard.fresh:
-        return Verdict("unreachable", f"worker {owner} has been silent for {case.heard.age_s:.0f} s")
+        return Verdict("unreachable", f"worker {owner} {case.heard.silence}")
     return None
 
 

@@ -63,8 +63,8 @@ class LabClient:
             ) as response:
                 answer = _object(await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = str(error) or type(error).__name__
-            raise RetryableHostError(self.host_id, f"{self._url} does not answer: {reason}") from error
+            reason = str(error) or "no answer in time"
+            raise RetryableHostError(self.host_id, f"{self._url}: {reason}") from error
         if response.status < 400 and (answer is not None or response.status == 204):
             return answer or {}
         said = (answer or {}).get("detail", "something else than a lab host does")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
+from unittest.mock import Mock
 
 from control_plane.changes import Changes
 from control_plane.fleet import AT_A_TIME, Fleet
@@ -14,8 +15,8 @@ from tests.control_plane.sim import Sim
 
 def fleet_of(sim: Sim, changes: Changes) -> Fleet:
     """Return the fleet of a simulated world; what needs NATS is left out."""
-    rest: Any = None
-    desired = cast("Any", sim)
+    feed: Any = None
+    client, desired = cast("Any", Mock(is_connected=True)), cast("Any", sim)
     return Fleet(
         desired=desired,
         engine=sim.engine,
@@ -24,8 +25,8 @@ def fleet_of(sim: Sim, changes: Changes) -> Fleet:
         failures=LastFailures(lambda _: True),
         changes=changes,
         shards=sim.shards,
-        feed=rest,
-        client=rest,
+        feed=feed,
+        client=client,
     )
 
 

@@ -183,6 +183,7 @@ def test_a_node_that_refuses_is_degraded() -> None:
         ({"connected": False}, "unreachable", "is not connected"),
         ({"problems": ("Cluster a needs b",)}, "degraded", "was not sent: Cluster a needs b"),
         ({}, "up", "runs all that it was sent"),
+        ({"wanted": None}, "degraded", "what it should run is not known yet"),
         ({"role": WORKER_ROLE}, "degraded", "has not said yet"),
         ({"role": WORKER_ROLE, "heard": heard()["node-1"]}, "up", "shards: 0"),
         ({"role": WORKER_ROLE, "heard": heard(age_s=9.0)["node-1"]}, "unreachable", "silent for 9 s"),
@@ -190,7 +191,8 @@ def test_a_node_that_refuses_is_degraded() -> None:
 )
 def test_a_node_in_one_word(known: dict[str, Any], word: str, message: str) -> None:
     """The summary and the view agree."""
-    summary, view = node_summary(node({}, None, **known)), node_view(node({}, None, **known))
+    shown = node({}, **{"wanted": Snapshot({}), **known})
+    summary, view = node_summary(shown), node_view(shown)
     assert (summary.status, view.status) == (word, word)
     assert message in summary.message == view.message
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,6 +163,22 @@ CASES: list[tuple[str, dict[str, Any], Memory, dict[str, Heard], str, str]] = [
         "unreachable",
         "worker node-1",
     ),
+    (
+        "worker away since before our restart",
+        {"workers": {}, "envoys": {}, "recent": frozenset()},
+        NEW,
+        {},
+        "unreachable",
+        "worker node-1, which owns its shard, is not connected",
+    ),
+    (
+        "NATS away",
+        {"workers": ACKED},
+        MEMORY,
+        {"node-1": replace(heard(age_s=9)["node-1"], audible=False)},
+        "unreachable",
+        "worker node-1 was last heard 9 s ago: NATS, over which it speaks, is away",
+    ),
     ("Envoy away", {"workers": ACKED, "envoys": {}}, MEMORY, heard(), "unreachable", "Envoy node-1"),
     (
         "worker refuses",
@@ -203,6 +220,14 @@ CASES: list[tuple[str, dict[str, Any], Memory, dict[str, Heard], str, str]] = [
         {},
         "removing",
         "does not answer: timeout",
+    ),
+    (
+        "removal at a host that is none",
+        {"sensors": REMOVING, "endpoints": {}, "hosts": {}},
+        NEW,
+        {},
+        "removing",
+        "host lab, which is not configured",
     ),
     (
         "removal at host",
