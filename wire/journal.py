@@ -19,6 +19,11 @@ Readings stream (journal.v1.ReadingsRecord)
   R6  An idle shard appends a TICK at least once a second.
   R7  `generation` rises by one when the stream is found shorter than it was
       known to be. (generation, sequence) names a record for ever.
+  R8  Streams of devices that number nothing (SenML) are an epoch each, numbered
+      from 1 as readings arrive. An Interruption note comes before the rows of
+      each of them but the sensor's first: what was measured between two streams
+      is not known. Notes of input that could not be used (Undecodable), or is no
+      reading (NotNumeric), are counted and change nothing else.
 
 Windows stream (journal.v1.WindowsRecord)
   W1  `through` rises strictly; a record holds exactly the rows that folding

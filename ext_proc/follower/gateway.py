@@ -65,6 +65,7 @@ class HttpGateway:
         assert self._session is not None, "used outside of its context"
         headers = {
             "Accept": ACCEPT,
+            "Accept-Encoding": "identity",  # sessions read bodies as they are
             SENSOR_HEADER: request.sensor_id,
             CLUSTER_HEADER: request.cluster,
             LEASE_HEADER: request.token,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from ext_proc.session.verdicts import series_verdicts
 from wire.ids import InvalidIdError, check_metric, check_unit
 from wire.senml import Quantity
 from wire.senml_units import SAME, Factor, factor, ucum_of
+
+_WHOLE_TABLE: Final = 32
 
 
 class QuantityTable:
@@ -65,7 +68,19 @@ class QuantityTable:
         self._divide = np.append(self._divide, [float(scale.divide) for _, scale in new])
         self._scales = self._scales or any(scale != SAME for _, scale in new)
         self.series = tuple(self._places)
-        self.verdicts = series_verdicts(self.series, self._units)
+        added = self.series[len(self.verdicts) :]
+        self.verdicts = np.append(self.verdicts, series_verdicts(added, self._units))
+
+    def used(self, series_index: NDArray[np.int64]) -> tuple[Series, NDArray[np.uint32]]:
+        """Return a table that holds what `series_index` points to, and the index into it.
+
+        A table of many series is not delivered whole: each delivery brings its
+        own to the journal.
+        """
+        if len(self.series) <= _WHOLE_TABLE:
+            return self.series, series_index.astype(np.uint32)
+        places, index = np.unique(series_index, return_inverse=True)
+        return tuple(self.series[place] for place in places.tolist()), index.astype(np.uint32)
 
     def scaled(self, value: NDArray[np.float64], quantity: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return values in the units of their series; each is rounded once, if it is converted."""

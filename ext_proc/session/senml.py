@@ -167,14 +167,15 @@ class SenmlSession:
         self._seq += len(value)
         self._cursor.accept(self.epoch, first_seq, self._seq)
         table = self._quantities
+        series, index = table.used(series_index)
         deliveries.append(
             Readings(
                 self._profile.sensor_id,
                 self._profile.site,
                 self.epoch,
                 first_seq,
-                table.series,
-                series_index.astype(np.uint32),
+                series,
+                index,
                 time_unix_ns,
                 value,
                 np.zeros(len(value), np.uint8),

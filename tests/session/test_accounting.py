@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ext_proc.journal.batch import Batcher
-from ext_proc.session.model import Delivery, Duplicates, Interruption, Readings, Undecodable
+from ext_proc.session.model import (
+    Delivery,
+    Duplicates,
+    Interruption,
+    NotNumeric,
+    Readings,
+    Undecodable,
+)
 from ext_proc.windows.fold import Fold
 from tests.session.bodies import BODIES, BOUNDS, CUTS, SESSIONS, session
 from tests.session.frames import NOW
@@ -44,6 +51,28 @@ def audit_of(items: list[Delivery], max_rows: int) -> SensorAudit:
         )
         fold.apply(seq, journal_pb2.ReadingsRecord.FromString(record.SerializeToString()))
     return next(iter(fold.audit().sensors))
+
+
+def test_notes_keep_counts_and_the_first_place() -> None:
+    """What says the same of one stream is one note; of the undecodable, the first one's place is kept."""
+    batcher = Batcher(100, 1 << 20)
+    items: list[Delivery] = [
+        NotNumeric("a", 5, 2, "a string value"),
+        Undecodable("a", 5, 1, 10, "a record is not JSON", 40, b"{x"),
+        NotNumeric("a", 5, 3, "a string value"),
+        NotNumeric("a", 5, 1, "a sum only"),
+        Interruption("a", 5),
+        Undecodable("a", 5, 2, 30, "a record is not JSON", 90, b"{y"),
+    ]
+    for item in items:
+        batcher.offer(item)
+    batch = batcher.take()
+    assert batch is not None
+    strings, undecodable, sums, interruption = batch.notes
+    assert (strings.not_numeric.records, strings.not_numeric.reason) == (5, "a string value")
+    assert sums.not_numeric.records == interruption.interruption.streams == 1
+    told = undecodable.undecodable
+    assert (told.frames, told.bytes, told.offset, told.head_hex) == (3, 40, 40, "7b78")
 
 
 @pytest.mark.parametrize("content_type", SESSIONS)

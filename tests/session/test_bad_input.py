@@ -36,6 +36,15 @@ def test_frames_say_where_they_were() -> None:
     assert one.rejections.take() == []
 
 
+def test_quarantined_readings_that_come_again_are_duplicates() -> None:
+    """They are counted by their verdict once."""
+    one = Session(SensorProfile("press-1", "hall-3", {"temperature": "Cel"}), SensorCursor())
+    for first, count, fresh in ((1, 4, 4), (3, 4, 2), (3, 4, None)):
+        one.feed(body(batch(9, first, count, series=[("temperature", "K")])), BOUNDS)
+        counts = [rejection.count for rejection in one.rejections.take()]
+        assert counts == ([] if fresh is None else [fresh])
+
+
 def test_a_cut_frame_counts_only_if_the_stream_ended_in_order() -> None:
     """What was cut off comes again from the cursor; what a device ended in the middle of a frame does not."""
     for complete, notes in ((False, 0), (True, 1)):

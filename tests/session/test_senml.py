@@ -81,16 +81,28 @@ def test_verdicts(record: dict[str, object], unit: str, verdict: Verdict) -> Non
 
 
 def test_names_that_cannot_be_in_the_journal_are_refused() -> None:
-    """They make no row; numbers around them stay gap-free."""
-    temperature = {"n": "temperature", "u": "Cel", "v": 1}
-    made = outcome(
-        session(),
-        [pack(temperature, {"n": "Not A Metric", "v": 1}, {"n": "x", "u": "a b", "v": 1}, temperature)],
-        BOUNDS,
-    )
-    assert [row[1] for row in made.rows] == [1, 2]
+    """They make no row; those around them keep their own values and times, and gap-free numbers."""
+    good: list[dict[str, object]] = [
+        {"n": "temperature", "u": "Cel", "v": nth, "t": -nth} for nth in range(2)
+    ]
+    bad: list[dict[str, object]] = [
+        {"n": "Not A Metric", "v": 7, "t": -7},
+        {"n": "x", "u": "a b", "v": 8, "t": -8},
+    ]
+    made = outcome(session(), [pack(good[0], *bad, good[1])], BOUNDS)
+    assert [(row[1], row[4], row[5]) for row in made.rows] == [(1, NOW, 0), (2, NOW - NS, 1)]
     assert made.notes["frames", EPOCH, "a metric breaks its rule"] == 1
     assert made.notes["frames", EPOCH, "a unit breaks its rule"] == 1
+
+
+def test_large_tables_are_not_delivered_whole() -> None:
+    """A device with many names brings the journal only those of its latest records."""
+    one = session()
+    one.feed(b"[" + b",".join(b'{"n":"m%d","v":1}' % nth for nth in range(200)), BOUNDS)
+    (item,) = one.feed(b',{"n":"m150","v":2},{"n":"m7","v":3},{"n":"m150","v":4}', BOUNDS)
+    assert isinstance(item, Readings)
+    assert item.series == (("m7", "1"), ("m150", "1"))
+    assert item.series_index.tolist() == [1, 0, 1]
 
 
 def test_a_later_stream_is_an_interruption() -> None:

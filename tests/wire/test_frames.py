@@ -25,6 +25,20 @@ def test_frames_survive_any_cut(frames: list[bytes], data: st.DataObject) -> Non
     assert splitter.pending == 0
 
 
+@given(frames=st.lists(st.binary(max_size=300), min_size=1, max_size=4))
+def test_a_frame_comes_with_its_last_byte(frames: list[bytes]) -> None:
+    """Byte by byte, each frame is there as soon as it is whole, and it is said where it began."""
+    splitter, position = FrameSplitter(), 0
+    for frame in frames:
+        data = delimit(frame)
+        for nth in range(len(data) - 1):
+            assert splitter.feed(data[nth : nth + 1]) == []
+            assert splitter.offset == position
+        assert splitter.feed(data[-1:]) == [frame]
+        assert splitter.starts == [position]
+        position += len(data)
+
+
 def test_a_cut_frame_is_pending() -> None:
     """What has not arrived whole is counted, not returned."""
     splitter = FrameSplitter()

@@ -219,14 +219,25 @@ def test_bad_records_without_base_fields_cost_themselves() -> None:
     ]
 
 
+LABELS = st.sampled_from(["n", "u", "vs"])
+NESTED = st.recursive(
+    st.text(max_size=4), lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=2)
+)
+
+
 @given(
     records=st.lists(
-        st.dictionaries(st.sampled_from(["n", "u", "vs", "x"]), st.text(max_size=8)), max_size=12
+        st.builds(
+            dict.__or__,
+            st.dictionaries(LABELS, st.text(max_size=8)),
+            st.dictionaries(st.just("x"), NESTED),
+        ),
+        max_size=12,
     ),
     cuts=st.lists(st.integers(0, 5000), max_size=20),
 )
 @settings(deadline=None)
-def test_records_and_their_places_survive_any_cut(records: list[dict[str, str]], cuts: list[int]) -> None:
+def test_records_and_their_places_survive_any_cut(records: list[dict[str, Any]], cuts: list[int]) -> None:
     """In any pieces the same records come, and each is where its place says."""
     body = pack(*records) + b" " + pack(*records)
     reader = RecordReader()
