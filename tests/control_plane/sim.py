@@ -36,6 +36,7 @@ from wire.names import (
     LISTENER_TYPE,
     POLICY_TYPE,
     ROUTE_TYPE,
+    RULE_TYPE,
     SENSOR_TYPE,
     WORKER_ROLE,
     host_cluster,
@@ -114,7 +115,7 @@ class SimNode:
         return (
             (CLUSTER_TYPE, ENDPOINT_TYPE)
             if self.key.role == ENVOY_ROLE
-            else (POLICY_TYPE, LEASE_TYPE, SENSOR_TYPE)
+            else (POLICY_TYPE, RULE_TYPE, LEASE_TYPE, SENSOR_TYPE)
         )
 
     def endpoints(self) -> dict[str, str]:

@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from control_plane.reconcile.plan import Difference
+from control_plane.resources.rule import rule_resource
+from control_plane.rule_model import Rule, RuleSpec
 from control_plane.xds.node import NodeKey
 from hyperv.model import Endpoint
 from tests.control_plane.sim import Sim
 from wire.ids import shard_of
-from wire.names import CLUSTER_TYPE, ENVOY_ROLE, WORKER_ROLE, host_cluster
+from wire.names import CLUSTER_TYPE, ENVOY_ROLE, RULE_TYPE, WORKER_ROLE, host_cluster
 
 NODES = ("node-1", "node-2", "node-3")
 HOSTS = ("lab", "plant")
@@ -99,6 +101,15 @@ class Plans(RuleBasedStateMachine):
         if stored is not None and not stored.record.removing:
             self.sim.remove(name)
             self.steady[name] = {key for key in ENVOYS if self.sim.nodes[key].connection is not None}
+
+    @rule(name=st.sampled_from(("hot", "cold")), for_ms=st.integers(0, 2))
+    def set_rule(self, name: str, for_ms: int) -> None:
+        """Set a rule, or remove it (0)."""
+        self.sim.revision += 1
+        self.sim.rules.pop(name, None)
+        if for_ms:
+            asked = RuleSpec.model_validate({"id": name, "condition": {"kind": "missing", "for_ms": for_ms}})
+            self.sim.rules[name] = Rule(asked, self.sim.revision)
 
     # --- the control plane ------------------------------------------------------------------
     @rule()
@@ -294,6 +305,10 @@ class Plans(RuleBasedStateMachine):
                 assert sim.node(ENVOY_ROLE, node_id).endpoints().get(name) == endpoint.version
                 told = sim.node(WORKER_ROLE, node_id).assigned().get(name)
                 assert told == (endpoint.version if node_id == owner else None)
+        for node_id in NODES:
+            told = sim.node(WORKER_ROLE, node_id).running.get(RULE_TYPE, {})
+            wanted = {name: rule_resource(each).version for name, each in sim.rules.items()}
+            assert {name: version for name, (version, _) in told.items()} == wanted
         super().teardown()
 
     def _nothing_is_as_it_was_refused(self) -> None:

@@ -125,7 +125,8 @@ def test_a_rate_is_taken_over_spans() -> None:
     [event] = log.values([30], at=19)
     assert (event["data"]["seq"], event["data"]["value"]) == (6, 3.0)
     assert log.values([45], at=29) == [], "1.5 a second is neither beyond 2 nor back at 1"
-    assert turns(log.values([46], at=39)) == [("end", 6, pytest.approx(0.1))]
+    [ended] = log.values([46], at=39)
+    assert (ended["data"]["seq"], ended["data"]["value"]) == (6, pytest.approx(0.1))
     assert log.values([-1000], at=49) == [], "a fall is no rise"
 
 

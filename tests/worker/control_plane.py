@@ -70,6 +70,10 @@ class ScriptedControlPlane:
         del self.resources[type_url][name]
         return await self._send(type_url, [], [name])
 
+    async def say_nothing_of(self, type_url: str) -> str:
+        """Send an empty response, as an ADS server does that has nothing of a type; return the nonce."""
+        return await self._send(type_url, [], [])
+
     async def answer(self, nonce: str, timeout_s: float = 20.0) -> str | None:
         """Return the answer to `nonce`: None for ACK, the message of a NACK."""
         async with asyncio.timeout(timeout_s), self._changed:
