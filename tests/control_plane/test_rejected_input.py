@@ -29,9 +29,9 @@ def test_counts_by_node_and_reason() -> None:
     """What each worker said last; one that has long been silent is left out."""
     board, registry, now_s = StatusBoard(), CollectorRegistry(), [100.0]
     registry.register(RejectedInput(board, lambda: now_s[0]))
-    board.worker_said(status("node-1", {"not_finite": 2, "epoch is 0": 1}), 100.0)
-    board.worker_said(status("node-1", {"not_finite": 3, "epoch is 0": 1}), 101.0)
-    board.worker_said(status("node-2", {"future": 7}), 101.0)
+    board.worker_said("node-1", status("node-1", {"not_finite": 2, "epoch is 0": 1}), 100.0)
+    board.worker_said("node-1", status("node-1", {"not_finite": 3, "epoch is 0": 1}), 101.0)
+    board.worker_said("node-2", status("node-2", {"future": 7}), 101.0)
     name = "gaugeway_worker_rejected_input_total"
     lines = [line for line in generate_latest(registry).decode().splitlines() if line.startswith(name)]
     assert lines == [
