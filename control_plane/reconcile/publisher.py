@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,20 +105,32 @@ class Publisher:
 
     # --- Envoys -----------------------------------------------------------------------------
     def _change_hosts(self, plan: Plan) -> None:
-        hosts = {host: plan.endpoints.get(host) for host in self._due_hosts}
+        """Change all hosts that are due; if that breaks a rule, one by one: good ones wait for no other."""
+        problems = self._change(plan, tuple(self._due_hosts))
+        left = len(self._due_hosts) + 1
+        while problems and len(self._due_hosts) < left:  # one may be good once another has changed
+            left = len(self._due_hosts)
+            problems = [each for host in sorted(self._due_hosts) for each in self._change(plan, (host,))]
+        if problems:
+            self._refused(ENVOYS, InconsistentSnapshotError(problems))
+        else:
+            self.problems.pop(ENVOYS, None)
+
+    def _change(self, plan: Plan, hosts: Iterable[str]) -> list[str]:
+        """Change hosts together; return what rules that would break: then nothing has changed."""
+        changed = {host: plan.endpoints.get(host) for host in hosts}
         try:
-            self._snapshots.change(hosts)
+            self._snapshots.change(changed)
         except InconsistentSnapshotError as error:
-            self._refused(ENVOYS, error)
-            return
-        self._due_hosts.clear()
-        self.problems.pop(ENVOYS, None)
+            return list(error.problems)
+        self._due_hosts.difference_update(changed)
         versions = self._snapshots.shared.of(ENDPOINT_TYPE)
-        for host, placed in hosts.items():
+        for host, placed in changed.items():
             if placed is None:
                 self._versions.forget(host)
             else:
                 self._versions.remember(host, versions[host_cluster(host)].version, placed)
+        return []
 
     def _keep_ports(self, ports: set[int]) -> None:
         if ports != self._ports:
