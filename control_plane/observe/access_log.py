@@ -133,8 +133,8 @@ def _failure(entry: access_log_pb2.HttpAccessLogEntry, node: str, now_unix_ns: i
         _FLAGS[field.name][0] for field, _ in common.response_flags.ListFields() if field.name in _FLAGS
     )
     status = response.response_code.value if response.HasField("response_code") else None
-    details = response.response_code_details[:MAX_TEXT]
-    transport_failure = common.upstream_transport_failure_reason[:MAX_TEXT]
+    details = _text(response.response_code_details)
+    transport_failure = _text(common.upstream_transport_failure_reason)
     return Failure(
         node=node,
         ended_unix_ns=ended_ns if abs(ended_ns - now_unix_ns) < _ABSURD_NS else now_unix_ns,
@@ -144,12 +144,17 @@ def _failure(entry: access_log_pb2.HttpAccessLogEntry, node: str, now_unix_ns: i
         flags=flags,
         details=details,
         transport_failure=transport_failure,
-        cluster=common.upstream_cluster[:MAX_TEXT],
+        cluster=_text(common.upstream_cluster),
         upstream=_address(common.upstream_remote_address),
         status=status or None,
     )
 
 
+def _text(text: str) -> str:
+    """Return a text that can be shown on a terminal: the other side may have had a part in it."""
+    return "".join(each if each.isprintable() else "?" for each in text[:MAX_TEXT])
+
+
 def _address(address: core_pb2.Address) -> str:
     socket = address.socket_address
-    return f"{socket.address[:MAX_TEXT]}:{socket.port_value}" if socket.address else ""
+    return f"{_text(socket.address)}:{socket.port_value}" if socket.address else ""

@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry, Counter
 from control_plane.observe.access_log import UnreadableLogError, failures, read_message
 from control_plane.observe.failures import LastFailures
 from control_plane.observe.streams import OpenStreams, StreamsFullError
-from wire.gen.gaugeway.envoy.v1 import access_log_pb2
+from control_plane.xds.node import UnknownNodeError, checked_key
+from wire.gen.gaugeway.envoy.v1 import access_log_pb2, discovery_pb2
 from wire.names import ENVOY_ROLE
 
 log = structlog.get_logger(__name__)
@@ -83,13 +84,12 @@ class AccessLogService:
             if message is None:
                 continue
             if message.HasField("identifier"):
-                said = message.identifier.node
-                node = said.id if said.cluster == ENVOY_ROLE else ""
+                node = _envoy(message.identifier.node)
             if not node:
                 self._refused.labels("no_node").inc()
                 await context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT,
-                    f"identifier.node must name an Envoy: an id, and {ENVOY_ROLE} as its cluster",
+                    f"identifier.node must name an Envoy: a DNS label as its id, {ENVOY_ROLE} as its cluster",
                 )
             self._note(message, node)
         if self._streams.closing:
@@ -113,3 +113,12 @@ class AccessLogService:
                 self._entries.labels(flag).inc()
             if not self._last.note(sensor_id, failure):
                 self._strangers.inc()
+
+
+def _envoy(node: discovery_pb2.Node) -> str:
+    """Return an Envoy's node id, which failures are kept with; empty if it names none."""
+    try:
+        key = checked_key(node.cluster, node.id)
+    except UnknownNodeError:
+        return ""
+    return key.node_id if key.role == ENVOY_ROLE else ""

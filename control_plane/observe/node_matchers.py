@@ -7,12 +7,13 @@ may ask anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from wire.gen.gaugeway.envoy.v1 import client_status_pb2 as pb
 
 MAX_MATCHERS: Final = 256
+MAX_VALUES: Final = 1_024  # of all matchers together: each is held against every node
 MAX_REGEX: Final = 1_024
 MAX_DEPTH: Final = 16
 
@@ -36,8 +37,17 @@ def check_matchers(matchers: Collection[pb.NodeMatcher]) -> None:
     for matcher in matchers:
         if matcher.HasField("node_id"):
             _check_text(matcher.node_id, "node_id")
-        for inner in matcher.node_metadatas:
-            _check_value(inner.value, "node_metadatas", 0)
+    values = (
+        value
+        for matcher in matchers
+        for inner in matcher.node_metadatas
+        for value in _values(inner.value, "node_metadatas", 0)
+    )
+    for count, value in enumerate(values, start=1):
+        if count > MAX_VALUES:
+            raise MatcherError(f"node_metadatas must have at most {MAX_VALUES} values in all")
+        if value.WhichOneof("match_pattern") == "string_match":
+            _check_text(value.string_match, "node_metadatas")
 
 
 def matches(matchers: Collection[pb.NodeMatcher], node_id: str, metadata: Mapping[str, Any]) -> bool:
@@ -60,19 +70,19 @@ def _check_text(matcher: pb.StringMatcher, where: str) -> None:
         raise MatcherError(f"{where}.safe_regex is no regular expression of RE2: {error}") from error
 
 
-def _check_value(matcher: pb.ValueMatcher, where: str, depth: int) -> None:
+def _values(matcher: pb.ValueMatcher, where: str, depth: int) -> Iterator[pb.ValueMatcher]:
+    """Yield a matcher of values and all that are in it."""
     kind = matcher.WhichOneof("match_pattern")
     if kind is None:
         raise MatcherError(f"{where} must have a value with a pattern")
     if depth > MAX_DEPTH:
         raise MatcherError(f"{where} must not be deeper than {MAX_DEPTH}")
-    if kind == "string_match":
-        _check_text(matcher.string_match, where)
-    elif kind == "list_match":
-        _check_value(matcher.list_match.one_of, where, depth + 1)
+    yield matcher
+    if kind == "list_match":
+        yield from _values(matcher.list_match.one_of, where, depth + 1)
     elif kind == "or_match":
         for option in matcher.or_match.value_matchers:
-            _check_value(option, where, depth + 1)
+            yield from _values(option, where, depth + 1)
 
 
 # --- held against a node ------------------------------------------------------------------------

@@ -57,6 +57,16 @@ def failure(**changes: Any) -> Failure:
 
 
 # --- read and explained -----------------------------------------------------------------------
+def test_texts_can_be_shown_on_a_terminal() -> None:
+    """What a VM wrote, and Envoy quotes, moves no cursor and rings no bell."""
+    made = entry()
+    made.response.response_code_details = "odd\x1b[2J\u202e"
+    made.common_properties.upstream_transport_failure_reason = "odd\nlines\x07"
+    [(_, found)] = failures(message(made), "envoy-1", NOW_NS)
+    assert (found.details, found.transport_failure) == ("odd?[2J?", "odd?lines?")
+    assert found.reason.isprintable()
+
+
 def test_every_flag_of_envoy_has_words() -> None:
     """The numbers and names of Envoy's own message; `unauthorized_details` is no failure of ours."""
     theirs = {
@@ -216,7 +226,9 @@ async def test_a_message_beyond_all_limits_ends_its_own_stream_only(told: Observ
         assert (await told.failure("press-1")).flags == ("UR",)
 
 
-@pytest.mark.parametrize(("node", "role"), [(None, ""), ("", ENVOY_ROLE), ("envoy-1", "gaugeway-worker")])
+@pytest.mark.parametrize(
+    ("node", "role"), [(None, ""), ("", ENVOY_ROLE), ("x" * 64, ENVOY_ROLE), ("envoy-1", "gaugeway-worker")]
+)
 async def test_a_stream_must_say_which_envoy_it_is_of(told: Observer, node: str | None, role: str) -> None:
     """A clear status says what is missing."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{told.port}") as channel:

@@ -37,7 +37,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from control_plane.observe.client_status_service import MAX_STREAMS, SERVICE, ClientStatusService
-from control_plane.observe.node_matchers import MAX_MATCHERS, MatcherError, check_matchers, matches
+from control_plane.observe.node_matchers import (
+    MAX_MATCHERS,
+    MAX_VALUES,
+    MatcherError,
+    check_matchers,
+    matches,
+)
 from control_plane.reconcile.node_views import KnownNode, node_detail
 from control_plane.resources.endpoints import load_assignment_resource
 from control_plane.xds.cache import SnapshotCache
@@ -417,6 +423,18 @@ def test_any_matcher_is_followed_or_refused(data: bytes) -> None:
 
 
 # --- bounds ---------------------------------------------------------------------------------------
+def test_many_values_in_few_matchers_are_refused() -> None:
+    """Each would be held against every node while those wait; no expression beyond the limit is even read."""
+    matcher = pb.NodeMatcher()
+    options = matcher.node_metadatas.add().value.or_match.value_matchers
+    for _ in range(MAX_VALUES - 1):
+        options.add().string_match.exact = "x"
+    check_matchers([matcher])
+    options.add().string_match.safe_regex.regex = "("
+    with pytest.raises(MatcherError, match=f"at most {MAX_VALUES} values"):
+        check_matchers([matcher])
+
+
 async def test_a_stream_is_answered_as_it_asks(asked: Asked) -> None:
     """Each request once, with how things stand then; ended when the control plane stops."""
     plane = asked.plane
