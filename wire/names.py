@@ -103,6 +103,11 @@ APPEND_ID_HEADER = "Gw-Append-Id"  # hex of the record's append_id, to settle an
 
 
 # --- NATS core: not durable -----------------------------------------------------------------
+LIVE_WATCH_SUBJECT = "gw.watch"  # whoever looks at live windows: a sensor id, or EVERY_SENSOR
+EVERY_SENSOR = "*"
+LIVE_WATCH_S = 2.0  # as often is it said; who has not been heard for three times as long has gone
+
+
 def live_subject(sensor_id: str) -> str:
     """Return the subject of a sensor's live windows (wire.status.LiveWindows as JSON)."""
     return f"gw.live.{sensor_id}"

@@ -1,4 +1,8 @@
-"""Live windows for whoever looks: one subscription a sensor, however many look."""
+"""Live windows for whoever looks: one subscription a sensor, however many look.
+
+Workers make live windows of those sensors only at which somebody looks, so it
+is said every LIVE_WATCH_S, and at once by the first who looks.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from prometheus_client import CollectorRegistry, Counter
 
-from wire.names import live_subject
+from wire.names import EVERY_SENSOR, LIVE_WATCH_S, LIVE_WATCH_SUBJECT, live_subject
 
 QUEUED: Final = 256  # messages that wait for one who looks; beyond it the oldest go
 
@@ -24,6 +28,7 @@ class _Channel:
     def __init__(self, dropped: Counter) -> None:
         self.queues: set[asyncio.Queue[bytes]] = set()
         self.subscription: Subscription | None = None
+        self.announcing: asyncio.Task[None] | None = None
         self._dropped = dropped
 
     async def take(self, message: Msg) -> None:
@@ -52,7 +57,9 @@ class LiveWindowsFeed:
     async def windows(self, sensor_ids: Sequence[str]) -> AsyncIterator[AsyncIterator[bytes]]:
         """Subscribe to the sensors, to all if none is named; yields wire.status.LiveWindows as JSON."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUED)
-        subjects = [live_subject(sensor_id) for sensor_id in dict.fromkeys(sensor_ids)] or [live_subject("*")]
+        subjects = [live_subject(sensor_id) for sensor_id in dict.fromkeys(sensor_ids)] or [
+            live_subject(EVERY_SENSOR)
+        ]
         messages = _each(queue)
         try:
             for subject in subjects:
@@ -73,6 +80,8 @@ class LiveWindowsFeed:
         channel.subscription = await self._client.subscribe(subject, cb=channel.take)
         if not channel.queues:  # everybody left meanwhile
             await channel.subscription.unsubscribe()
+            return
+        channel.announcing = asyncio.create_task(_announce(self._client, subject))
 
     def _leave(self, subject: str, queue: asyncio.Queue[bytes]) -> None:
         channel = self._channels.get(subject)
@@ -82,6 +91,8 @@ class LiveWindowsFeed:
         if channel.queues:
             return
         del self._channels[subject]
+        if channel.announcing is not None:
+            channel.announcing.cancel()
         if channel.subscription is not None:
             task = asyncio.create_task(_unsubscribe(channel.subscription))
             self._leaving.add(task)
@@ -91,6 +102,15 @@ class LiveWindowsFeed:
 async def _each(queue: asyncio.Queue[bytes]) -> AsyncGenerator[bytes, None]:
     while True:
         yield await queue.get()
+
+
+async def _announce(client: Client, subject: str) -> None:
+    """Say that a subject of live windows is looked at, until cancelled."""
+    sensor_id = subject.removeprefix(live_subject(""))
+    while True:
+        with contextlib.suppress(nats.errors.Error):  # while it is away, nothing is published anyway
+            await client.publish(LIVE_WATCH_SUBJECT, sensor_id.encode())
+        await asyncio.sleep(LIVE_WATCH_S)
 
 
 async def _unsubscribe(subscription: Subscription) -> None:

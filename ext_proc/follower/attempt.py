@@ -38,6 +38,11 @@ class Journal(Protocol):
         """Take deliveries. Raises ShardClosedError."""
         ...
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be offered."""
+        ...
+
     async def room(self) -> None:
         """Wait until more may be offered."""
         ...
@@ -150,6 +155,8 @@ class StreamAttempt:
             self._active_ns = time.monotonic_ns()
         if session.lost is not None:
             raise self._refuse(f"the stream cannot be read on: {session.lost}")
+        if stream.journal.has_room:
+            return
         self._reading = False
         try:
             await stream.journal.room()

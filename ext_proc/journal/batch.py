@@ -59,16 +59,17 @@ class Batcher:
     def __init__(self, max_rows: int, max_bytes: int) -> None:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
-        self._items: deque[Delivery] = deque()
+        self._items: deque[tuple[Delivery, int]] = deque()  # with their sizes
         self._taken = 0
         self.pending = 0
         self.offered = 0
 
     def offer(self, item: Delivery) -> int:
         """Queue `item`; return its ticket."""
-        self._items.append(item)
+        size = len(item) if isinstance(item, Readings) else 1
+        self._items.append((item, size))
         self.offered += 1
-        self.pending += _size(item)
+        self.pending += size
         return self.offered
 
     def take(self) -> Batch | None:
@@ -77,28 +78,26 @@ class Batcher:
             return None
         taken: list[Delivery] = []
         rows, room = self._max_rows, self._max_bytes
+        of_object: dict[int, int] = {}  # bytes of the words, by identity: most runs share one table
         while self._items and rows > 0 and room > 0:
-            item = self._items[0]
-            whole = True
+            item, size = self._items.popleft()
             if isinstance(item, Readings):
-                room -= _words_bytes(item.series)
+                words = of_object.get(id(item.series))
+                if words is None:
+                    words = of_object[id(item.series)] = _words_bytes(item.series)
+                room -= words
                 fit = max(1, min(rows, room // ROW_BYTES))
-                if len(item) > fit:
-                    self._items[0] = item.part(fit, len(item))
-                    item, whole = item.part(0, fit), False
-                room -= len(item) * ROW_BYTES
+                if size > fit:
+                    self._items.appendleft((item.part(fit, size), size - fit))
+                    item, size = item.part(0, fit), fit
+                    self._taken -= 1  # it is not taken whole
+                room -= size * ROW_BYTES
             room -= _ITEM_BYTES
-            rows -= _size(item)
-            self.pending -= _size(item)
+            rows -= size
             taken.append(item)
-            if whole:
-                self._items.popleft()
-                self._taken += 1
+            self._taken += 1
+        self.pending -= self._max_rows - rows
         return _assemble(taken, self._taken)
-
-
-def _size(item: Delivery) -> int:
-    return len(item) if isinstance(item, Readings) else 1
 
 
 def _words_bytes(series: Series) -> int:
@@ -156,11 +155,14 @@ def _series_words(tables: Sequence[Series]) -> tuple[list[tuple[str, str]], NDAr
     """Return all entries of the distinct tables, and where each given table begins in them."""
     begins: dict[Series, int] = {}
     words: list[tuple[str, str]] = []
+    of_object: dict[int, int] = {}  # by identity: runs that share an object need no look at its words
     for table in tables:
-        if table not in begins:
-            begins[table] = len(words)
-            words.extend(table)
-    return words, np.array([begins[table] for table in tables], dtype=np.int64)
+        if id(table) not in of_object:
+            if table not in begins:
+                begins[table] = len(words)
+                words.extend(table)
+            of_object[id(table)] = begins[table]
+    return words, np.array([of_object[id(table)] for table in tables], dtype=np.int64)
 
 
 def _dictionary(words: Sequence[str], index: NDArray[np.int64]) -> pa.DictionaryArray:

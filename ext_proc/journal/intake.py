@@ -67,6 +67,11 @@ class Intake:
             self._on_work()
         self._measure()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be offered; true when closed, so that `offer` says so."""
+        return self._room.is_set()
+
     async def room(self) -> None:
         """Wait until more may be offered; returns at once when closed, so that `offer` says so."""
         await self._room.wait()

@@ -112,6 +112,11 @@ class ShardJournal:
         """Take deliveries of one stream, in order. Raises ShardClosedError; then none was taken."""
         self._intake.offer(items, time.monotonic_ns())
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be offered at once."""
+        return self._intake.has_room
+
     async def room(self) -> None:
         """Wait until more may be offered: the caller must not read on before."""
         await self._intake.room()

@@ -6,6 +6,7 @@ UndecodableError, whose text is one of a few fixed sentences (it is journalled).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import numpy as np
@@ -17,6 +18,9 @@ from wire.gen.gaugeway.readings.v1 import frame_view_pb2, readings_pb2
 from wire.ids import InvalidIdError, check_metric, check_unit
 
 MAX_SERIES: Final = 4096
+_KEPT_TABLES: Final = 1024
+_MAX_KEPT_SERIES: Final = 64
+_MAX_KEPT_BYTES: Final = 8192
 MAX_SEQ: Final = 2**63 - 1  # what a cursor can say and a signed column can hold
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -64,7 +68,23 @@ class Columns:
             raise UndecodableError(f"more than {MAX_SERIES} series", self.epoch)
         if np.maximum.reduce(self.series_index) >= size:
             raise UndecodableError("series_index points beyond the series", self.epoch)
-        return tuple((entry.metric, entry.unit) for entry in view.series)
+        encoded = tuple(view.series)
+        if size <= _MAX_KEPT_SERIES and sum(map(len, encoded)) <= _MAX_KEPT_BYTES:
+            return _kept_series(encoded)
+        return _parse_series(encoded)
+
+
+def _parse_series(encoded: tuple[bytes, ...]) -> Series:
+    """Return the table of a frame. Raises UndecodableError."""
+    try:
+        entries = [readings_pb2.Series.FromString(entry) for entry in encoded]
+    except DecodeError as error:
+        raise UndecodableError("not a protobuf frame") from error
+    return tuple((entry.metric, entry.unit) for entry in entries)
+
+
+# Nearly every frame of a fleet repeats one of a few tables, and gets the same object for it.
+_kept_series = lru_cache(_KEPT_TABLES)(_parse_series)
 
 
 def parse_frame(frame: bytes) -> Columns | readings_pb2.Gap | readings_pb2.Heartbeat:

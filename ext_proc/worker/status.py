@@ -12,14 +12,15 @@ import nats.errors
 import pyarrow as pa
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from ext_proc.follower.follower import Follower
 from ext_proc.journal.append import sentence
-from ext_proc.journal.live import live_messages
+from ext_proc.journal.live import Watched, live_messages
 from ext_proc.session.bad_input import Sample
 from ext_proc.worker.shards import ShardKeeper
 from wire.ids import format_epoch
-from wire.names import live_subject, worker_status_subject
+from wire.names import LIVE_WATCH_SUBJECT, live_subject, worker_status_subject
 from wire.status import RejectedInput, WorkerStatus
 
 log = structlog.get_logger(__name__)
@@ -30,15 +31,26 @@ State = Literal["starting", "running", "paused", "stopping"]
 
 
 class LivePublisher:
-    """Publishes live windows. They are not durable: while NATS is away they are dropped and counted."""
+    """Publishes live windows of the sensors that somebody looks at (docs/adr/0017).
+
+    They are not durable: while NATS is away they are dropped and counted.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._watched = Watched()
         self.dropped = 0
+
+    async def start(self) -> None:
+        """Listen to who looks."""
+        await self._client.subscribe(LIVE_WATCH_SUBJECT, cb=self._hear)
+
+    async def _hear(self, message: Msg) -> None:
+        self._watched.hear(message.data.decode(errors="replace"), time.monotonic())
 
     async def __call__(self, rows: pa.RecordBatch) -> None:
         """Publish rows of WINDOWS_SCHEMA, a message for each sensor."""
-        for sensor_id, message in live_messages(rows):
+        for sensor_id, message in live_messages(self._watched.of(rows, time.monotonic())):
             try:
                 await self._client.publish(live_subject(sensor_id), message)
             except nats.errors.Error:

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nats.aio.client import Client
 
 from control_plane.app import serve
 from tests.control_plane.rig import Plant, machine, plant
 from tests.journal.support import connected
+from tests.support.live import first_live_windows
 from tests.support.nats import NatsServer
 from tests.xds.support import eventually
-from wire.names import live_subject
-from wire.status import LiveWindows
 
 
 async def add(whole: Plant, sensor_id: str) -> dict[str, Any]:
@@ -27,19 +25,12 @@ async def add(whole: Plant, sensor_id: str) -> dict[str, Any]:
     return await whole.reaches(sensor_id, "live")
 
 
-async def first_live_window(client: Client, sensor_id: str) -> LiveWindows:
-    """Return the first live windows of a sensor."""
-    subscription = await client.subscribe(live_subject(sensor_id))
-    message = await subscription.next_msg(timeout=20)
-    return LiveWindows.model_validate_json(message.data)
-
-
 async def test_a_sensor_is_live_by_itself(tmp_path: Path, nats_server: NatsServer) -> None:
     """From the API to the first live 1 s window, and nothing is restarted; bench.first_row times it."""
     async with plant(tmp_path, nats_server) as whole, connected(nats_server) as client:
         await whole.start_all()
         await add(whole, "warm-up")
-        windows = asyncio.create_task(first_live_window(client, "press-1"))
+        windows = asyncio.create_task(first_live_windows(client, "press-1"))
         view = await add(whole, "press-1")
         assert (await windows).windows
         assert view["node"] == "envoy-1"

@@ -189,13 +189,17 @@ def test_only_the_last_epochs_are_kept() -> None:
     )
 
 
+def _series(metric: str, unit: str) -> bytes:
+    return readings_pb2.Series(metric=metric, unit=unit).SerializeToString()
+
+
 def _view(**fields: object) -> bytes:
     """Return a frame of one good reading with some fields replaced, encoded through the view."""
     good: dict[str, object] = {
         "epoch": EPOCH,
         "first_seq": 1,
         "count": 1,
-        "series": [readings_pb2.Series(metric="temperature", unit="Cel")],
+        "series": [_series("temperature", "Cel")],
         "series_index": bytes(4),
         "time_unix_ns": NOW.to_bytes(8, "little"),
         "value": bytes(8),
@@ -221,8 +225,8 @@ def _view(**fields: object) -> bytes:
         (_view(epoch=0), "epoch is 0"),
         (_view(series=[]), "series_index points beyond the series"),
         (_view(series_index=b"\1\0\0\0"), "series_index points beyond the series"),
-        (_view(series=[readings_pb2.Series(metric="No Metric", unit="Cel")]), "a metric breaks its rule"),
-        (_view(series=[readings_pb2.Series(metric="temperature", unit="")]), "a unit breaks its rule"),
+        (_view(series=[_series("No Metric", "Cel")]), "a metric breaks its rule"),
+        (_view(series=[_series("temperature", "")]), "a unit breaks its rule"),
         (gap(EPOCH, 5, 4).SerializeToString(), "sequence numbers are not 1 <= first <= last < 2^63"),
     ],
 )

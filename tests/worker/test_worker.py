@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.journal.support import check_log, readings_log, seqs_of, wait_for
+from tests.support.live import first_live_windows
 from tests.support.nats import NatsServer
 from tests.worker.rig import rig
-from wire.names import live_subject
-from wire.status import LiveWindows
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -19,7 +19,7 @@ async def test_readings_reach_the_journal(nats_server: NatsServer, tmp_path: Pat
     """Assigned sensors are followed through Envoy; every reading is journalled once, in order."""
     async with rig(tmp_path, nats_server) as around:
         await around.start_worker()
-        live = await around.client.subscribe(live_subject("press-1"))
+        live = asyncio.create_task(first_live_windows(around.client, "press-1", within_s=60))
         await around.program("press-1", "press-2")
         for agent in around.agents.values():
             agent.produce(120)
@@ -27,7 +27,7 @@ async def test_readings_reach_the_journal(nats_server: NatsServer, tmp_path: Pat
         around.agents["press-1"].produce(280)
         assert await around.journalled("press-1", 400) == list(range(1, 401))
         assert await around.journalled("press-2", 120) == list(range(1, 121))
-        windows = LiveWindows.model_validate_json((await live.next_msg(timeout=20)).data)
+        windows = await live
         assert windows.sensor_id == "press-1"
         assert 1000 in {window.size_ms for window in windows.windows}
         sensors = {sensor.sensor_id: sensor for sensor in (await around.audit()).sensors}

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from wire.gen.gaugeway.readings.v1 import readings_pb2 as gaugeway_dot_readings_dot_v1_dot_readings__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%gaugeway/readings/v1/frame_view.proto\x12\x19gaugeway.readings.view.v1\x1a#gaugeway/readings/v1/readings.proto\"\xb4\x01\n\tFrameView\x12?\n\x08readings\x18\x01 \x01(\x0b\x32+.gaugeway.readings.view.v1.ReadingBatchViewH\x00\x12(\n\x03gap\x18\x02 \x01(\x0b\x32\x19.gaugeway.readings.v1.GapH\x00\x12\x34\n\theartbeat\x18\x03 \x01(\x0b\x32\x1f.gaugeway.readings.v1.HeartbeatH\x00\x42\x06\n\x04kind\"\xbd\x01\n\x10ReadingBatchView\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x11\n\tfirst_seq\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12,\n\x06series\x18\x04 \x03(\x0b\x32\x1c.gaugeway.readings.v1.Series\x12\x14\n\x0cseries_index\x18\x05 \x01(\x0c\x12\x14\n\x0ctime_unix_ns\x18\x06 \x01(\x0c\x12\r\n\x05value\x18\x07 \x01(\x0c\x12\x0f\n\x07quality\x18\x08 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%gaugeway/readings/v1/frame_view.proto\x12\x19gaugeway.readings.view.v1\x1a#gaugeway/readings/v1/readings.proto\"\xb4\x01\n\tFrameView\x12?\n\x08readings\x18\x01 \x01(\x0b\x32+.gaugeway.readings.view.v1.ReadingBatchViewH\x00\x12(\n\x03gap\x18\x02 \x01(\x0b\x32\x19.gaugeway.readings.v1.GapH\x00\x12\x34\n\theartbeat\x18\x03 \x01(\x0b\x32\x1f.gaugeway.readings.v1.HeartbeatH\x00\x42\x06\n\x04kind\"\x9f\x01\n\x10ReadingBatchView\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x11\n\tfirst_seq\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0e\n\x06series\x18\x04 \x03(\x0c\x12\x14\n\x0cseries_index\x18\x05 \x01(\x0c\x12\x14\n\x0ctime_unix_ns\x18\x06 \x01(\x0c\x12\r\n\x05value\x18\x07 \x01(\x0c\x12\x0f\n\x07quality\x18\x08 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FRAMEVIEW']._serialized_start=106
   _globals['_FRAMEVIEW']._serialized_end=286
   _globals['_READINGBATCHVIEW']._serialized_start=289
-  _globals['_READINGBATCHVIEW']._serialized_end=478
+  _globals['_READINGBATCHVIEW']._serialized_end=448
 # @@protoc_insertion_point(module_scope)

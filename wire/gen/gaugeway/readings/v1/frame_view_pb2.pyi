@@ -30,9 +30,9 @@ class ReadingBatchView(_message.Message):
     epoch: int
     first_seq: int
     count: int
-    series: _containers.RepeatedCompositeFieldContainer[_readings_pb2.Series]
+    series: _containers.RepeatedScalarFieldContainer[bytes]
     series_index: bytes
     time_unix_ns: bytes
     value: bytes
     quality: bytes
-    def __init__(self, epoch: _Optional[int] = ..., first_seq: _Optional[int] = ..., count: _Optional[int] = ..., series: _Optional[_Iterable[_Union[_readings_pb2.Series, _Mapping]]] = ..., series_index: _Optional[bytes] = ..., time_unix_ns: _Optional[bytes] = ..., value: _Optional[bytes] = ..., quality: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., first_seq: _Optional[int] = ..., count: _Optional[int] = ..., series: _Optional[_Iterable[bytes]] = ..., series_index: _Optional[bytes] = ..., time_unix_ns: _Optional[bytes] = ..., value: _Optional[bytes] = ..., quality: _Optional[bytes] = ...) -> None: ...
