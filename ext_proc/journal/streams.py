@@ -17,7 +17,8 @@ log = structlog.get_logger(__name__)
 
 DAY_S: Final = 86_400.0
 GIB: Final = 1 << 30
-MIN_BYTES: Final = 64 << 20
+MIN_BYTES: Final = 8 << 20
+CUT: Final = 8  # what does not fit is cut so much: the rest is for streams that come after
 CHECKPOINT_MESSAGES: Final = (
     64  # kept of each subject; a shard of 5,000 sensors and 20,000 series has 20 parts
 )
@@ -41,49 +42,62 @@ class Retention:
 async def ensure_streams(js: JetStreamContext, shard: int, retention: Retention) -> None:
     """Make the streams of `shard`, and that of checkpoints, where they are missing.
 
+    The server reserves what streams may grow to, so a small disk gets less history; what cuts the
+    readings short cuts the windows and events as much, for their rows are as old.
+
     Raises nats errors if JetStream cannot be reached or refuses.
     """
-    await _ensure(
-        js, names.readings_stream(shard), names.readings_subject(shard), retention, retention.readings_bytes
-    )
-    await _ensure(
-        js, names.windows_stream(shard), names.windows_subject(shard), retention, retention.windows_bytes
-    )
-    await _ensure(
-        js, names.events_stream(shard), names.events_subject(shard), retention, retention.events_bytes
-    )
-    await _ensure(js, names.CHECKPOINT_STREAM, "gw.checkpoints.*", Retention(max_age_s=0), -1)
+    cut = 1
+    for name, subject, wanted in (
+        (names.readings_stream(shard), names.readings_subject(shard), retention.readings_bytes),
+        (names.windows_stream(shard), names.windows_subject(shard), retention.windows_bytes),
+        (names.events_stream(shard), names.events_subject(shard), retention.events_bytes),
+    ):
+        cut = await _ensure_cut(js, _stream(name, subject, retention.max_age_s), wanted, cut)
+    checkpoints = _stream(names.CHECKPOINT_STREAM, "gw.checkpoints.*", 0)
+    checkpoints.max_msgs_per_subject = CHECKPOINT_MESSAGES
+    await _ensure(js, checkpoints)
 
 
-async def _ensure(
-    js: JetStreamContext, name: str, subject: str, retention: Retention, max_bytes: int
-) -> None:
-    with contextlib.suppress(nats.js.errors.NotFoundError):
-        await js.stream_info(name)
-        return
+def _stream(name: str, subject: str, max_age_s: float) -> StreamConfig:
+    return StreamConfig(
+        name=name,
+        subjects=[subject],
+        storage=StorageType.FILE,
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        max_age=max_age_s,
+        max_bytes=-1,
+        max_msgs_per_subject=-1,
+        allow_direct=True,
+    )
+
+
+async def _ensure_cut(js: JetStreamContext, config: StreamConfig, wanted: int, cut: int) -> int:
+    """Make a stream of wanted / `cut` bytes, of less if there is no room; return how much it was cut."""
     while True:
-        config = StreamConfig(
-            name=name,
-            subjects=[subject],
-            storage=StorageType.FILE,
-            retention=RetentionPolicy.LIMITS,
-            discard=DiscardPolicy.OLD,
-            max_age=retention.max_age_s,
-            max_bytes=max_bytes,
-            max_msgs_per_subject=CHECKPOINT_MESSAGES if name == names.CHECKPOINT_STREAM else -1,
-            allow_direct=True,
-        )
+        config.max_bytes = max(wanted // cut, min(wanted, MIN_BYTES))
         try:
-            await js.add_stream(config)
+            await _ensure(js, config)
         except nats.js.errors.APIError as error:
-            if error.err_code == NAME_IN_USE:
-                return
-            if error.err_code != INSUFFICIENT_STORAGE or max_bytes < 2 * MIN_BYTES:
+            if error.err_code != INSUFFICIENT_STORAGE or config.max_bytes <= MIN_BYTES:
                 raise
-            max_bytes //= 2  # the server reserves what streams may grow to: a small disk gets less history
+            cut *= CUT
         else:
-            log.info("stream_made", stream=name, max_bytes=max_bytes, max_age_s=retention.max_age_s)
-            return
+            return cut
+
+
+async def _ensure(js: JetStreamContext, config: StreamConfig) -> None:
+    with contextlib.suppress(nats.js.errors.NotFoundError):
+        await js.stream_info(str(config.name))
+        return
+    try:
+        await js.add_stream(config)
+    except nats.js.errors.APIError as error:
+        if error.err_code != NAME_IN_USE:
+            raise
+    else:
+        log.info("stream_made", stream=config.name, max_bytes=config.max_bytes, max_age_s=config.max_age)
 
 
 async def generation_of(js: JetStreamContext, shard: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import nats.errors
@@ -18,7 +18,7 @@ from ext_proc.journal.errors import FencedError, LeaseSupersededError, ShardClos
 from ext_proc.journal.opening import ReplayStalledError, open_shard
 from ext_proc.journal.recovery import Position
 from ext_proc.journal.shard import LivePublisher, ShardJournal, ShardSettings
-from ext_proc.journal.streams import Retention
+from ext_proc.journal.streams import Retention, ensure_streams
 from ext_proc.windows.fold import LogOrderError
 from ext_proc.worker.audit import AuditResponder
 from ext_proc.worker.errors import NotAppliedError
@@ -59,6 +59,7 @@ class ShardTools:
     retention: Retention
     publish_live: LivePublisher
     following: Following
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)  # of streams: see `_hold_once`
 
 
 class ShardKeeper:
@@ -224,6 +225,8 @@ class ShardKeeper:
     async def _hold_once(self, lease: Lease, policy: config_pb2.WindowPolicy) -> None:
         """Open the shard and keep it until it is not wanted any more; raises why it was lost."""
         tools = self._tools
+        async with tools.making:  # the server promises room that it does not have to two who ask at once
+            await ensure_streams(tools.js, self.shard, tools.retention)
         opened = await open_shard(
             tools.js,
             self.shard,

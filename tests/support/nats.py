@@ -15,10 +15,14 @@ START_TIMEOUT_S = 15.0
 
 @dataclass
 class NatsServer:
-    """A nats-server process over `folder`; its data survives kill and start."""
+    """A nats-server process over `folder`; its data survives kill and start.
+
+    With `max_file_store_bytes` its streams get no more than that in all.
+    """
 
     folder: Path
     port: int = -1
+    max_file_store_bytes: int | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -32,9 +36,11 @@ class NatsServer:
         for stale in self.folder.glob("*.ports"):
             stale.unlink()
         config = self.folder / "nats.conf"
-        config.write_text(
-            nats_server_config(port=self.port, data_dir=self.folder / "jetstream", ports_dir=self.folder)
-        )
+        text = nats_server_config(port=self.port, data_dir=self.folder / "jetstream", ports_dir=self.folder)
+        settings = json.loads(text)
+        if self.max_file_store_bytes is not None:
+            settings["jetstream"]["max_file_store"] = self.max_file_store_bytes
+        config.write_text(json.dumps(settings))
         log = (self.folder / "nats.log").open("ab")
         with log:
             self.process = subprocess.Popen(
