@@ -161,7 +161,7 @@ async def running_core(
         reconciling = asyncio.create_task(reconciler.run(), name="reconcile")
         stack.push_async_callback(_ended, reconciling)
         failures = LastFailures(lambda sensor_id: sensor_id in desired.sensors)
-        services = AccessLogService(failures, registry), ClientStatusService(cache, registry)
+        services = AccessLogService(failures, registry), ClientStatusService(cache, registry, engine.held)
         ads = AdsServer(cache, registry, services=[service.handler() for service in services])
         stack.push_async_callback(ads.stop)
         for service in services:

@@ -165,9 +165,8 @@ class Fleet:
         snapshot, problems = self._cache.published(key), engine.problems.get(key, ())
         if key.role == WORKER_ROLE:
             return KnownNode(status, snapshot, heard.get(key.node_id), problems)
-        envoy = engine.nodes.envoys.get(key.node_id)
-        held = {} if envoy is None else engine.gate.refusals(envoy.gateway_port)
-        return KnownNode(status, snapshot, None, problems + engine.problems.get(ENVOYS, ()), held)
+        problems += engine.problems.get(ENVOYS, ())
+        return KnownNode(status, snapshot, None, problems, engine.held(key))
 
     def _detail(self, sensor: Sensor) -> SensorDetail:
         """Return a sensor with what carries it."""

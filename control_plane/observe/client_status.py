@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from control_plane.reconcile.standing import Standing, standings
+from control_plane.reconcile.standing import NOT_HELD, Held, Standing, standings
 from control_plane.resources.model import Resource, Snapshot
 from control_plane.xds.cache import NodeStatus
 from wire.gen.gaugeway.envoy.v1 import client_status_pb2 as pb
@@ -28,12 +28,15 @@ _CONFIG: Final = {
 }
 
 
-def client_config(node: NodeStatus, snapshot: Snapshot | None, *, contents: bool) -> pb.ClientConfig:
+def client_config(
+    node: NodeStatus, snapshot: Snapshot | None, held: Held = NOT_HELD, *, contents: bool
+) -> pb.ClientConfig:
     """Return where a node stands with everything that it asked for.
 
     Args:
         node: The node.
         snapshot: What was published for it.
+        held: What the pre-flight check keeps back from it: that is refused, though not by the client.
         contents: Whether to say what resources hold; secrets are never shown.
     """
     config = pb.ClientConfig()
@@ -42,7 +45,7 @@ def client_config(node: NodeStatus, snapshot: Snapshot | None, *, contents: bool
     connected = node.connected_since_unix_ns is not None
     for type_url, status in node.types.items():
         shown = contents and type_url != SECRET_TYPE
-        for each in standings(status, type_url, snapshot):
+        for each in standings(status, type_url, snapshot, held):
             resource = None if snapshot is None else snapshot.of(type_url).get(each.name)
             _describe(config.generic_xds_configs.add(), each, resource if shown else None)
             if not connected:

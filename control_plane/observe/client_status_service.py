@@ -6,6 +6,7 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
@@ -15,7 +16,9 @@ from prometheus_client import CollectorRegistry, Counter
 from control_plane.observe.client_status import client_config
 from control_plane.observe.node_matchers import MatcherError, check_matchers, matches
 from control_plane.observe.streams import OpenStreams, StreamsFullError
+from control_plane.reconcile.standing import NOT_HELD, Held
 from control_plane.xds.cache import SnapshotCache
+from control_plane.xds.node import NodeKey
 from wire.gen.gaugeway.envoy.v1 import client_status_pb2 as pb
 
 SERVICE: Final = "envoy.service.status.v3.ClientStatusDiscoveryService"
@@ -36,9 +39,12 @@ class ClientStatusService:
         self,
         cache: SnapshotCache,
         registry: CollectorRegistry | None = None,
+        held: Callable[[NodeKey], Held] = lambda _: NOT_HELD,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
+        """`held` returns what the pre-flight check keeps back from a node."""
         self._cache = cache
+        self._held = held
         self._max_response_bytes = max_response_bytes
         self._streams = OpenStreams(MAX_STREAMS)
         self._requests = Counter(
@@ -102,7 +108,7 @@ class ClientStatusService:
             if node is None or not matches(request.node_matchers, key.node_id, node.metadata):
                 continue
             contents = not request.exclude_resource_contents
-            config = client_config(node, self._cache.published(key), contents=contents)
+            config = client_config(node, self._cache.published(key), self._held(key), contents=contents)
             size += config.ByteSize()
             if size > self._max_response_bytes:
                 raise TooMuchError(

@@ -17,6 +17,7 @@ from control_plane.reconcile.nodes import NodePictures
 from control_plane.reconcile.plan import Plan, Planner
 from control_plane.reconcile.publisher import Publisher
 from control_plane.reconcile.roster import Changed
+from control_plane.reconcile.standing import NOT_HELD, Held
 from control_plane.reconcile.versions import EndpointVersions
 from control_plane.reconcile.world import HostState, World
 from control_plane.resources.gateway import EnvoyParts
@@ -26,6 +27,7 @@ from control_plane.store.records import Lease, Sensor
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.node import NodeKey
 from hyperv.model import Endpoint
+from wire.names import ENVOY_ROLE
 
 
 class Desired(Protocol):
@@ -137,6 +139,11 @@ class Engine:
         # An Envoy may have come with a version that is known only now.
         self.nodes.look_again(plan.difference.hosts, self._changed)
         return plan
+
+    def held(self, key: NodeKey) -> Held:
+        """Return what the pre-flight check keeps back from a node."""
+        envoy = self.nodes.envoys.get(key.node_id) if key.role == ENVOY_ROLE else None
+        return NOT_HELD if envoy is None else self.gate.refusals(envoy.gateway_port)
 
     def forget(self, key: NodeKey) -> None:
         """Drop a node that is gone for good."""

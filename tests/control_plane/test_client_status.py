@@ -45,6 +45,7 @@ from control_plane.observe.node_matchers import (
     matches,
 )
 from control_plane.reconcile.node_views import KnownNode, node_detail
+from control_plane.reconcile.standing import Refusal
 from control_plane.resources.endpoints import load_assignment_resource
 from control_plane.xds.cache import SnapshotCache
 from control_plane.xds.node import NodeKey
@@ -176,6 +177,25 @@ async def test_a_resource_from_its_sending_to_its_refusal(asked: Asked, variant:
     assert (error.version_info, error.details) == ("2", "Error adding/updating cluster(s) b: no such thing")
     assert error.failed_configuration is not None
     assert error.failed_configuration.value == b"b@2"
+
+
+async def test_a_resource_that_the_preflight_check_keeps_back() -> None:
+    """ERROR, with the check's own text; the client runs on, and refused nothing."""
+    refusal = Refusal("2", "no such thing", "preflight")
+    async with serving(held=lambda _: {(TYPES["cds"], "b"): refusal}) as asked:
+        plane, asking = asked.plane, asked.asking
+        plane.publish(cds={"a": "1", "b": "1"})
+        client = plane.client("delta")
+        await client.subscribe("cds")
+        await client.ack(await client.next())
+        await plane.until("it runs both", lambda: plane.of("cds").acked == {"a": "1", "b": "1"})
+        said = await asking.node()
+        assert words(said) == {"a": (SYNCED, ACKED, "1"), "b": (ERROR, ACKED, "1")}
+        error, has = said["cds", "b"].error_state, said["cds", "b"].xds_config
+        assert error is not None
+        assert (error.version_info, error.details) == ("2", "no such thing")
+        assert has is not None
+        assert has.value == b"b@1"
 
 
 async def test_what_is_not_there_and_what_goes(asked: Asked) -> None:
