@@ -28,7 +28,6 @@ from wire.names import ENVOY_ROLE, WORKER_ROLE
 
 log = structlog.get_logger(__name__)
 
-FORGET_S: Final = 3600.0  # a node that is away for longer is gone, unless it owns a shard
 TICK_S: Final = 1.0  # time passes also when nothing happens
 MAX_PACE_S: Final = 0.05
 
@@ -133,19 +132,21 @@ class Reconciler:
     def _recent(self, now_s: float) -> frozenset[str]:
         """Return the workers that are connected or were a moment ago; at first every owner of a shard.
 
-        Nodes that have been away for long, and own nothing, are forgotten.
+        Nodes that are gone for good, and own nothing, are forgotten.
         """
         nodes = self._engine.nodes.keys()
         self._presence.look(nodes, [key for key, connected in nodes.items() if connected], now_s)
         owners = {lease.owner for lease in self._desired.leases.values()}
         recent = set(owners) if now_s - self._began_s < self._grace_s else set()
-        for key in nodes:
-            away_s = self._presence.away_s(key, now_s)
-            if away_s > FORGET_S and key.node_id not in owners:
-                log.info("node_forgotten", role=key.role, node=key.node_id)
-                self._engine.forget(key)
-            elif key.role == WORKER_ROLE and away_s < self._grace_s:
-                recent.add(key.node_id)
+        for key in self._presence.gone(owners, now_s):
+            log.info("node_forgotten", role=key.role, node=key.node_id)
+            self._engine.forget(key)
+            del nodes[key]
+        recent.update(
+            key.node_id
+            for key in nodes
+            if key.role == WORKER_ROLE and self._presence.away_s(key, now_s) < self._grace_s
+        )
         return frozenset(recent)
 
     def _steady_now(self) -> frozenset[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -42,27 +43,25 @@ class PlanWriter:
         for claim in plan.claims:
             self._begin(
                 f"lease {claim.shard}",
-                self._desired.claim_lease(claim.shard, claim.owner, claim.generation, claim.last),
+                partial(self._desired.claim_lease, claim.shard, claim.owner, claim.generation, claim.last),
             )
         for sensor_id, endpoint in plan.learnt.items():
-            self._begin(f"sensor {sensor_id}", self._desired.put_endpoint(sensor_id, endpoint))
+            self._begin(f"sensor {sensor_id}", partial(self._desired.put_endpoint, sensor_id, endpoint))
         for sensor_id in plan.forget:
-            self._begin(f"sensor {sensor_id}", self._desired.forget_sensor(sensor_id))
+            self._begin(f"sensor {sensor_id}", partial(self._desired.forget_sensor, sensor_id))
 
     async def stop(self) -> None:
         """Cancel what is under way."""
         await end(list(self._under_way.values()))
 
-    def _begin(self, what: str, writing: Coroutine[None, None, None]) -> None:
-        if what in self._under_way:
-            writing.close()
-            return
-        self._under_way[what] = asyncio.create_task(self._write(what, writing), name=f"write {what}")
+    def _begin(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
+        if what not in self._under_way:
+            self._under_way[what] = asyncio.create_task(self._write(what, write), name=f"write {what}")
 
-    async def _write(self, what: str, writing: Coroutine[None, None, None]) -> None:
+    async def _write(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
         try:
             async with self._slots:
-                await writing
+                await write()
         except (ConflictError, StoreUnavailableError) as error:
             self._metrics.write_errors.inc()
             log.info("not_written", what=what, reason=str(error))
@@ -71,6 +70,5 @@ class PlanWriter:
             log.exception("write_failed", what=what)
             await asyncio.sleep(RETRY_S)
         finally:
-            writing.close()
             del self._under_way[what]
             self._again()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from control_plane.reconcile.leases import LeaseClaim, due_claims, rendezvous
 from control_plane.reconcile.plan import Plan, make_plan
-from control_plane.reconcile.presence import Presence
+from control_plane.reconcile.presence import FORGET_S, MAX_AWAY, Presence
 from control_plane.reconcile.world import EnvoyState, HostState, Memory, WorkerState, World
 from control_plane.resources.worker import ShardLease, WindowPolicy, lease_resource
 from control_plane.store.records import Lease
@@ -189,6 +189,18 @@ def test_a_worker_that_has_not_said_what_it_runs_is_told_nothing() -> None:
     while sim.answer(worker):
         pass
     assert sim.nodes[worker].assigned() == {"press-1": HERE.version}
+
+
+def test_nodes_are_gone_for_good_after_long_or_when_there_are_too_many() -> None:
+    """Those away for longest go first; who is here, or kept, never does."""
+    presence, here = Presence(), NodeKey(ENVOY_ROLE, "here")
+    keys = [NodeKey(ENVOY_ROLE, f"node-{number:04}") for number in range(MAX_AWAY + 2)]
+    for known in range(1, len(keys) + 1):
+        presence.look([here, *keys[:known]], [here], known / 1000)
+    assert presence.gone(["node-0001"], 2.0) == [keys[0]]
+    presence.look([here, *keys[1:10]], [here], 3.0)
+    assert presence.gone(["node-0001"], 4.0) == []
+    assert presence.gone(["node-0001"], 2.0 + FORGET_S) == keys[2:10]
 
 
 def test_a_node_can_be_forgotten_while_its_neighbour_stays() -> None:
