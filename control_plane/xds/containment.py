@@ -106,6 +106,8 @@ class Containment:
             self.kept.pop(name, None)  # that was what it should go back to: there is nothing else
             return
         self.rejected[name] = rejection
+        if name in self.kept and self.kept[name].version == rejection.version:
+            del self.kept[name]  # it was thought to run what it refuses
         if mixture and name in self.kept:
             self.restore.add(name)
             self.unsure.add(name)

@@ -20,7 +20,8 @@ class Past:
     Attributes:
         unsettled: What the client may run without stating it: the version sent
             last, or ABSENT where even its stating that version proves nothing.
-        unanswered: Names of responses that had no answer: the client may be warming them.
+        unanswered: Resources of responses that had no answer: the client may be warming them,
+            and state to run them.
         rejected: What it refused.
         kept: The last accepted resource where it is not the newest one.
         acked: What it was known to run.
@@ -29,7 +30,7 @@ class Past:
     """
 
     unsettled: Mapping[str, str] = field(default_factory=dict)
-    unanswered: frozenset[str] = frozenset()
+    unanswered: Mapping[str, tuple[Resource, ...]] = field(default_factory=dict)
     rejected: Mapping[str, Rejection] = field(default_factory=dict)
     kept: dict[str, Resource] = field(default_factory=dict)
     acked: Mapping[str, str] = field(default_factory=dict)

@@ -36,6 +36,8 @@ def believe(
         else:
             ledger.believe(name, version, past.since_of(name, version) or now)
             bad.believe(name, version)
+            under_way = past.unanswered.get(name, ())
+            bad.kept.update((name, each) for each in under_way if each.version == version)
     for name in [name for name, each in bad.kept.items() if has.get(name) != each.version]:
         del bad.kept[name]
 
@@ -81,7 +83,7 @@ def remember(ledger: Ledger, flight: Flight, bad: Containment, accepted: str | N
             statements[sent.version] = {name: each for name, each in has.items() if each != ABSENT}
     return Past(
         unsettled(ledger, flight, bad, late=late),
-        frozenset(flight.puts()),
+        {name: tuple(filter(None, flight.says(name))) for name in flight.puts()},
         {**bad.shelved, **bad.rejected},
         dict(bad.kept),
         ledger.acked,

@@ -38,7 +38,7 @@ class Warming:
             first: Whether clusters were not asked for, but might have been.
         """
         if before is not None:
-            self._names |= before.unanswered
+            self._names.update(before.unanswered)
         elif first:
             self._names.update(asked)
 

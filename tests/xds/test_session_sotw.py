@@ -220,3 +220,16 @@ def test_removal_waits_for_what_replaces_it() -> None:
     assert talk.publish(cds={"new": "1"}, rds={"r": "new"}) == ["3 cds new@1 old@1", "4 rds r@new"]
     assert talk.ask("cds", nonce="3") == []
     assert talk.ask("rds", "r", nonce="4") == ["5 cds new@1"]
+
+
+def test_what_was_under_way_and_then_went_bad_is_gone_back_to() -> None:
+    """The stream broke while a cluster warmed: the client states it, and the server knows it still."""
+    talk = sotw()
+    talk.publish(cds={"a": "1"})
+    talk.ask("cds")
+    again = sotw(talk.session.past())
+    again.publish(cds={"a": "1", "b": "1"})
+    again.publish(cds={"a": "bad", "b": "1"})
+    assert again.ask("cds", version=version(a="1")) == ["1 cds a@bad b@1"]
+    refusal = "Error adding/updating cluster(s) a: no such thing"
+    assert again.ask("cds", nonce="1", error=refusal, version=version(a="1")) == ["2 cds a@1 b@1"]
