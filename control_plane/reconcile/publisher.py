@@ -89,8 +89,11 @@ class Publisher:
             if self._due_hosts:
                 self._change_hosts(plan)
             self._keep_ports({envoy.gateway_port for envoy in envoys.values()})
+            admitted = {
+                port: self._gate.admitted(port, self._snapshots.of_port(port)) for port in self._ports
+            }
             for node_id, envoy in envoys.items():
-                self._publish_envoy(node_id, envoy.gateway_port)
+                self._publish_envoy(node_id, admitted[envoy.gateway_port])
         with self._metrics.snapshot_seconds.labels(WORKER_ROLE).time():
             for node_id in self._workers.keys() - plan.workers.keys():
                 del self._workers[node_id]  # it has not said yet what it runs: then all of it is compared
@@ -138,8 +141,7 @@ class Publisher:
             self._snapshots.keep(ports)
             self._gate.keep(ports)
 
-    def _publish_envoy(self, node_id: str, port: int) -> None:
-        snapshot = self._gate.admitted(port, self._snapshots.of_port(port))
+    def _publish_envoy(self, node_id: str, snapshot: Snapshot | None) -> None:
         if snapshot is not None and self._envoys.get(node_id) is not snapshot:
             self._envoys[node_id] = snapshot
             self._put(NodeKey(ENVOY_ROLE, node_id), snapshot)
