@@ -16,8 +16,10 @@ SENSOR = "press-1"
 
 
 async def streaming(whole: Replicated) -> dict[str, Any]:
-    """Start everything and add a sensor; return its view once it is live."""
+    """Start everything, set a rule and add a sensor; return its view once it is live."""
     await whole.start_all()
+    rule = {"condition": {"kind": "missing", "for_ms": 600_000}}  # a worker without any asks for them anew
+    assert (await whole.api("PUT", "/v1/rules/silent", rule))[0] == 201
     assert (await whole.api("POST", "/v1/sensors", machine(SENSOR, interval_ms=20)))[0] == 201
     return await whole.reaches(SENSOR, "live")
 
