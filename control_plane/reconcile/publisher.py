@@ -93,7 +93,7 @@ class Publisher:
                 port: self._gate.admitted(port, self._snapshots.of_port(port)) for port in self._ports
             }
             for node_id, envoy in envoys.items():
-                self._publish_envoy(node_id, may[envoy.gateway_port])
+                self._publish_envoy(node_id, admitted[envoy.gateway_port])
         with self._metrics.snapshot_seconds.labels(WORKER_ROLE).time():
             for node_id in self._workers.keys() - plan.workers.keys():
                 del self._workers[node_id]  # it has not said yet what it runs: then all of it is compared
