@@ -26,6 +26,7 @@ class Shard:
     def __init__(self) -> None:
         self.items: list[Delivery] = []
         self.closed = False
+        self.has_room = True
         self.cursors: dict[str, SensorCursor] = {}
 
     def cursor(self, sensor_id: str) -> SensorCursor:
