@@ -15,7 +15,9 @@ _NS = 1_000_000_000
 class Heartbeats:
     """The times to live of one type on one stream. Each is renewed when half of it has passed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, understood: bool) -> None:
+        """`understood`: whether the client knows of them; else there are none."""
+        self._understood = understood
         self._at: dict[str, int] = {}  # Unix ns
         self._beating: set[str] = set()
 
@@ -24,9 +26,10 @@ class Heartbeats:
         """When the next is due (Unix ns); None if there is none."""
         return min(self._at.values(), default=None)
 
-    def resume(self, names: Iterable[str], now: int) -> None:
+    def resume(self, held: Iterable[Resource | None], now: int) -> None:
         """Renew at once what the client has from before: nobody knows how much of its time has passed."""
-        self._at.update(dict.fromkeys(names, now))
+        if self._understood:
+            self._at.update((each.name, now) for each in held if each is not None and each.ttl_s is not None)
 
     def due(self, now: int) -> list[str]:
         """Return the names to renew now, each once."""
@@ -41,7 +44,7 @@ class Heartbeats:
         beats = {name for name in self._beating.intersection(told) if name not in changed}
         for name, resource in told.items():
             self._beating.discard(name)
-            if resource is None or resource.ttl_s is None:
+            if resource is None or resource.ttl_s is None or not self._understood:
                 self._at.pop(name, None)
             else:
                 self._at[name] = now + int(resource.ttl_s * _NS / 2)

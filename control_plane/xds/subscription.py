@@ -43,10 +43,11 @@ class Subscription:
         self.ledger = Ledger(prints=variant == "sotw")
         self.flight = Flight(1 if variant == "sotw" else MAX_IN_FLIGHT)
         self.acked_revision = 0
+        self._ttl = ttl
         self._rules = rules_of(type_url)
         self._sotw = variant == "sotw"
         self._full = self._sotw and self._rules.full_state
-        self._beats = Heartbeats() if ttl else None
+        self._beats = Heartbeats(understood=ttl)
         self._bad = Containment()
         removes = not self._sotw or self._full  # else absence is not deletion, and cannot be said
         mine = self.interest, self.ledger, self._bad
@@ -72,7 +73,7 @@ class Subscription:
     @property
     def next_beat(self) -> int | None:
         """When (Unix ns) a time to live must be renewed; None if none must, or none can be now."""
-        return None if self._beats is None or self.flight.full else self._beats.next
+        return None if self.flight.full else self._beats.next
 
     # --- interest ---------------------------------------------------------------------------
     def begin(
@@ -177,9 +178,7 @@ class Subscription:
             if self._unresolved:
                 self._resolve(resources, now)
             self._review()
-            if self._beats is not None:
-                held = {name: self._agenda.held(name) for name in self.ledger.acked}
-                self._beats.resume((name for name, each in held.items() if each and each.ttl_s), now)
+            self._beats.resume(map(self._agenda.held, self.ledger.acked), now)
             return
         for name in changed:
             before, after = old.get(name), resources.get(name)
@@ -188,7 +187,7 @@ class Subscription:
             if not self.wants(name):
                 (self._unwanted.discard if after is None else self._unwanted.add)(name)
                 self._bad.shelved.pop(name, None)
-            lives = self._beats is not None and before and after and before.ttl_s != after.ttl_s
+            lives = self._ttl and before and after and before.ttl_s != after.ttl_s
             self._agenda.check(name, force=bool(lives))
 
     def complete(self, revision: int) -> None:
@@ -211,8 +210,7 @@ class Subscription:
         """
         if self._agenda.resources is None or self.flight.full:
             return None
-        if self._beats is not None:
-            self.renew(self._beats.due(now))
+        self.renew(self._beats.due(now))
         told = self._agenda.chosen(removals, max_bytes)
         if not told and (self._agenda.due or not self._owes_answer):
             return None
@@ -220,7 +218,7 @@ class Subscription:
         self._note_sent(nonce, told, now)
         put = map(self._agenda.held, sorted(self.ledger.sent)) if self._full else told.values()
         removed = () if self._sotw else tuple(name for name, each in told.items() if each is None)
-        beats = frozenset[str]() if self._beats is None else self._beats.sent(told, changed, now)
+        beats = self._beats.sent(told, changed, now)
         resources = tuple(each for each in put if each is not None)
         return Batch(resources, removed, tuple(changed), beats, self.ledger.version)
 
@@ -305,5 +303,4 @@ class Subscription:
         self.ledger.forget(name)
         self._bad.forget(name)
         self._agenda.drop(name)
-        if self._beats is not None:
-            self._beats.forget(name)
+        self._beats.forget(name)
