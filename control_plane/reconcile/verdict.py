@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from control_plane.model import SensorStatus
+from control_plane.reconcile.leases import holds_lease
 from control_plane.reconcile.placement import assignment_of, envoy_runs
 from control_plane.reconcile.plan import Plan
 from control_plane.reconcile.removal import awaited_envoy, awaited_worker
@@ -277,10 +278,11 @@ def _awaited_of_node(case: _Case, lease: Lease, endpoint: Endpoint) -> str:
         return f"waits for Envoy {owner}, which is not connected"
     if not envoy_runs(case.world, owner, case.host_id, case.sensor_id, endpoint):
         return f"waits for Envoy {owner} to take its endpoint {endpoint.version}"
-    return _awaited_of_worker(case, worker, owner, endpoint)
+    return _awaited_of_worker(case, worker, lease, endpoint)
 
 
-def _awaited_of_worker(case: _Case, worker: WorkerState, owner: str, endpoint: Endpoint) -> str:
+def _awaited_of_worker(case: _Case, worker: WorkerState, lease: Lease, endpoint: Endpoint) -> str:
+    owner = lease.owner
     shard = shard_of(case.sensor_id, case.world.shards)
     if shard in worker.rejected_leases:
         return f"waits for worker {owner} to open shard {shard}: {worker.rejected_leases[shard]}"
@@ -289,7 +291,8 @@ def _awaited_of_worker(case: _Case, worker: WorkerState, owner: str, endpoint: E
         return f"waits for worker {owner} to take its assignment"
     stream = case.stream
     if stream is None:
-        return f"waits for worker {owner} to say how its stream is"
+        held = holds_lease(case.world.workers, shard, lease)
+        return f"waits for worker {owner} to {'say how its stream is' if held else f'open shard {shard}'}"
     if stream.endpoint_version != endpoint.version:
         return f"waits for worker {owner} to move its stream to {endpoint.version}"
     return f"waits for its stream from {endpoint.version}: {stream.state}{_because(stream.error)}"

@@ -10,7 +10,7 @@ import pytest
 from control_plane.reconcile.plan import make_plan
 from control_plane.reconcile.verdict import Heard, sensor_verdict
 from control_plane.reconcile.world import EnvoyState, Failure, HostState, Memory, WorkerState
-from control_plane.resources.worker import assignment_resource
+from control_plane.resources.worker import ShardLease, assignment_resource, lease_resource
 from hyperv.model import Endpoint
 from tests.control_plane.sim import HOST, running_vm, sensor
 from tests.control_plane.test_plan import HERE, SHARD, THERE, world
@@ -19,6 +19,7 @@ from wire.status import StreamStatus, WorkerStatus
 MEMORY = make_plan(world(), Memory()).memory
 VERSION = assignment_resource(MEMORY.assigned["press-1"].assignment).version
 ACKED = {"node-1": WorkerState(connected=True, asked=True, acked={"press-1": VERSION})}
+HOLDS = {"node-1": replace(ACKED["node-1"], leases={SHARD: lease_resource(ShardLease(SHARD, 1)).version})}
 VM = running_vm(sensor("press-1"), HERE)
 NEW = Memory()
 
@@ -57,7 +58,8 @@ REMOVING = {"press-1": sensor("press-1", removing=True)}
 CASES: list[tuple[str, dict[str, Any], Memory, dict[str, Heard], str, str]] = [
     ("live", {"workers": ACKED}, MEMORY, heard(), "live", "streams from 127.20.0.1:7070"),
     ("old words", {"workers": ACKED}, MEMORY, heard(age_s=5.1), "unreachable", "silent for 5 s"),
-    ("no words", {"workers": ACKED}, MEMORY, {}, "pending", "say how its stream is"),
+    ("no words", {"workers": HOLDS}, MEMORY, {}, "pending", "say how its stream is"),
+    ("shard not taken yet", {"workers": ACKED}, MEMORY, {}, "pending", f"node-1 to open shard {SHARD}"),
     ("not acknowledged", {}, MEMORY, heard(), "pending", "to take its assignment"),
     (
         "Envoy behind",
