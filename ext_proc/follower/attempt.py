@@ -191,6 +191,10 @@ class StreamAttempt:
             self._active_ns = time.monotonic_ns()
         return self._active_ns + int(self.silent_after_s * _NS)
 
+    def excuse(self, late_ns: int) -> None:
+        """Give the device more time: the worker was late itself."""
+        self._active_ns += late_ns
+
     async def end(self) -> None:
         """Wait for the end of the ext_proc stream, at most SESSION_END_S; whatever comes after is refused."""
         try:

@@ -15,7 +15,9 @@ from ext_proc.follower.stream import SensorStream
 from ext_proc.journal.errors import ShardClosedError
 from ext_proc.session.bad_input import BadInput
 from ext_proc.session.model import TimeBounds
-from wire.status import StreamStatus
+from wire.status import StreamReport
+
+_SLICE = 256
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +49,14 @@ class Follower:
         """Times that bytes of a body reached the streams that are followed now."""
         return sum(stream.leaks for stream in self._streams.values())
 
-    def statuses(self) -> list[StreamStatus]:
-        """Return the status of every stream."""
-        return [stream.status() for stream in self._streams.values()]
+    async def statuses(self) -> list[StreamReport]:
+        """Return the status of every stream; of many, in slices, so that frames are not kept waiting."""
+        reports: list[StreamReport] = []
+        for place, stream in enumerate(list(self._streams.values()), start=1):
+            reports.append(stream.status())
+            if not place % _SLICE:
+                await asyncio.sleep(0)
+        return reports
 
     async def assign(self, assignment: Assignment) -> None:
         """Follow a sensor as `assignment` says.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from wire.ids import format_epoch
-from wire.status import StreamStatus
+from wire.status import StreamReport
 
 _NS: Final = 1_000_000_000
 
@@ -67,7 +67,7 @@ class StreamState:
 
     def status(
         self, accepted: tuple[int, int] | None, committed: tuple[int, int] | None, now_unix_ns: int
-    ) -> StreamStatus:
+    ) -> StreamReport:
         """Return the status; the rate is that since the last call.
 
         Args:
@@ -79,7 +79,7 @@ class StreamState:
         if now_unix_ns > then:
             self._rate = (self._readings - readings) * _NS / (now_unix_ns - then)
             self._measured = (now_unix_ns, self._readings)
-        return StreamStatus(
+        return StreamReport(
             sensor_id=self._sensor_id,
             state=self.state,
             since_unix_ns=self._since_unix_ns,

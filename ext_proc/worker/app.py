@@ -29,7 +29,6 @@ from ext_proc.worker.shards import HARD_CLOSE_S, ShardKeeper, ShardTools
 from ext_proc.worker.status import LivePublisher, publish_status, worker_status
 from wire.gen.gaugeway.envoy.v1 import discovery_pb2
 from wire.names import WORKER_ROLE
-from wire.status import WorkerStatus
 
 # A stream leaves no cycles while it flows, but each frame leaves objects for a moment: with the defaults
 # the collector passes over a fleet's streams, hundreds of MB, several times a minute and finds nothing.
@@ -106,8 +105,8 @@ class Worker:
         keeper.want_rules(self._rules.rules(), self._rules.version)
         return keeper
 
-    def _status(self) -> WorkerStatus:
-        return worker_status(
+    async def _status(self) -> bytes:
+        return await worker_status(
             self._config.node_id,
             self._follower,
             list(self._applier.keepers.values()),

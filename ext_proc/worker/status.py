@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
+import msgspec
 import nats.errors
 import pyarrow as pa
 import structlog
@@ -57,15 +58,15 @@ class LivePublisher:
                 self.dropped += 1
 
 
-def worker_status(
+async def worker_status(
     node_id: str, follower: Follower, keepers: list[ShardKeeper], *, stopping: bool
-) -> WorkerStatus:
-    """Return what the worker is doing, in one message."""
-    streams = follower.statuses()
+) -> bytes:
+    """Return what the worker is doing, in one message: wire.status.WorkerStatus as JSON."""
+    streams = await follower.statuses()
     state, message = _state(keepers, stopping=stopping)
     if message is None and follower.leaks:
         message = f"bytes of a body reached the follower {follower.leaks} times: ext_proc let them through"
-    return WorkerStatus(
+    status = WorkerStatus(
         node_id=node_id,
         pid=os.getpid(),
         now_unix_ns=time.time_ns(),
@@ -73,10 +74,11 @@ def worker_status(
         message=message,
         shards=sorted(keeper.shard for keeper in keepers if keeper.journal is not None),
         readings_per_s=round(sum(stream.readings_per_s for stream in streams), 3),
-        streams=streams,
+        streams=[],
         rejected=dict(follower.bad_input.counts),
         rejected_last=[_rejected(sample) for sample in follower.bad_input.samples],
     )
+    return msgspec.json.encode(status.model_dump() | {"streams": streams})
 
 
 def _rejected(sample: Sample) -> RejectedInput:
@@ -102,12 +104,12 @@ def _state(keepers: list[ShardKeeper], *, stopping: bool) -> tuple[State, str | 
     return ("running", None) if any(keeper.held for keeper in keepers) else ("starting", None)
 
 
-async def publish_status(client: Client, node_id: str, current: Callable[[], WorkerStatus]) -> None:
+async def publish_status(client: Client, node_id: str, current: Callable[[], Awaitable[bytes]]) -> None:
     """Publish the status each second until cancelled."""
     subject = worker_status_subject(node_id)
     while True:
         try:
-            await client.publish(subject, current().model_dump_json().encode())
+            await client.publish(subject, await current())
         except nats.errors.Error as error:  # whoever listens hears nothing either: the next one will do
             log.debug("status_not_published", reason=sentence(error))
         await asyncio.sleep(STATUS_S)

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 
 from ext_proc.follower.attempt import RefusedError
 from ext_proc.follower.gateway import HttpGateway, LeakedBytesError, StreamRequest
@@ -171,8 +174,30 @@ async def test_a_token_is_good_for_one_stream(tmp_path: Path) -> None:
         await asyncio.wait_for(consumer.ended.wait(), 10)
 
 
-async def test_the_follower_notices_a_leak(tmp_path: Path) -> None:
+class Leaking(asyncio.Protocol):
+    """A server of HTTP/2 that answers every request with 200 and a body."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.http2 = H2Connection(H2Configuration(client_side=False))
+        self.http2.initiate_connection()
+        transport.write(self.http2.data_to_send())
+
+    def data_received(self, data: bytes) -> None:
+        """Answer."""
+        for event in self.http2.receive_data(data):
+            if isinstance(event, RequestReceived):
+                self.http2.send_headers(event.stream_id, [(":status", "200")])
+                self.http2.send_data(event.stream_id, b"a reading")
+        self.transport.write(self.http2.data_to_send())
+
+
+async def test_the_follower_notices_a_leak() -> None:
     """Bytes of a body at the follower are an error, not a stream (here Envoy is left out)."""
-    async with scripted_agent() as agent, HttpGateway(f"http://127.0.0.1:{agent.port}") as gateway:
+    server = await asyncio.get_running_loop().create_server(Leaking, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, HttpGateway(url) as gateway:
         with pytest.raises(LeakedBytesError):
             await gateway.hold(StreamRequest("press-1", "host.lab", "right", None))

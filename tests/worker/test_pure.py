@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from ext_proc.worker.resources import Lease, ResourceError, decode_resource, tim
 from tests.journal.support import policy
 from wire.gen.gaugeway.config.v1 import config_pb2
 from wire.names import CLUSTER_TYPE, LEASE_TYPE, POLICY_TYPE, SENSOR_TYPE
+from wire.status import StreamReport, StreamStatus
 
 NS = 1_000_000_000
 
@@ -65,6 +67,16 @@ def test_the_state_of_a_stream() -> None:
     state.frames(1, 12 * NS)
     again = state.status(None, None, 12 * NS)
     assert (again.state, again.error, again.reconnects) == ("live", None, 2)
+
+
+def test_a_report_of_a_stream_is_its_status() -> None:
+    """What a worker writes is what others read."""
+    state = StreamState("press-1", "here:1", 0)
+    state.ended("the stream was reset", 2 * NS)
+    report = state.status((7, 10), (7, 4), 2 * NS)
+    status = StreamStatus.model_validate_json(msgspec.json.encode(report))
+    assert msgspec.to_builtins(report) == status.model_dump()
+    assert set(StreamReport.__struct_fields__) == set(StreamStatus.model_fields)
 
 
 def sensor(**change: object) -> bytes:
