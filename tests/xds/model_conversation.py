@@ -38,6 +38,7 @@ class Conversation:
         self.clusters_in_flight: dict[str, set[str]] = {}  # by nonce
         self.doubts: dict[str, dict[str, str]] = {}  # what a statement is not believed of
         self.proven: set[Key] = set()  # of which the control plane knew that the client ran something good
+        self.may_warm: set[str] = set()  # clusters of which nothing was heard when the stream broke
         self.fresh = False  # whether the control plane is a new one, to which the client came with something
         self.states = False  # whether the client has stated anything on the stream
         self.envoy.connect()
@@ -96,7 +97,9 @@ class Conversation:
 
     def cut(self) -> None:
         """Break the stream; the client comes back with the next step that is no change."""
-        self.doubts = {type_url: dict(each.unsettled) for type_url, each in self.session.past().items()}
+        past = self.session.past()
+        self.doubts = {type_url: dict(each.unsettled) for type_url, each in past.items()}
+        self.may_warm = set(past[CDS].unanswered) if CDS in past else set()
         self.cache.disconnect(self.connection)
         self.away = True
 
@@ -113,7 +116,7 @@ class Conversation:
             self.envoy.restart()
         if fresh:
             self.envoy.be_honest()
-            self.cache, self.doubts = SnapshotCache(lambda: NOW), {}
+            self.cache, self.doubts, self.may_warm = SnapshotCache(lambda: NOW), {}, set()
             if self.published:
                 self.update()
         self.connection, self.away = self.cache.connect(NODE, variant=self.envoy.variant), False
@@ -148,8 +151,9 @@ class Conversation:
             changed = {*request.subscribe, *request.unsubscribe}
         for name in changed:
             self.said.pop((type_url, name), None)
-        if first and type_url == EDS and not self.session.asked(CDS):  # its clusters warm
-            self.allowed |= {(EDS, name) for name in request.subscribe}
+        if first and type_url == EDS:  # its clusters warm, or may do so
+            warm = self.may_warm if self.session.asked(CDS) else request.subscribe
+            self.allowed |= {(EDS, name) for name in request.subscribe if name in warm}
         self.states = self.states or request.states
         if first and not self.states:  # a client that states nothing was restarted: another chance
             self.refused = {each for each in self.refused if each[0] != type_url}
