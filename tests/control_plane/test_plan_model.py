@@ -306,9 +306,9 @@ class Plans(RuleBasedStateMachine):
                 told = sim.node(WORKER_ROLE, node_id).assigned().get(name)
                 assert told == (endpoint.version if node_id == owner else None)
         for node_id in NODES:
-            told = sim.node(WORKER_ROLE, node_id).running.get(RULE_TYPE, {})
+            rules = sim.node(WORKER_ROLE, node_id).running.get(RULE_TYPE, {})
             wanted = {name: rule_resource(each).version for name, each in sim.rules.items()}
-            assert {name: version for name, (version, _) in told.items()} == wanted
+            assert {name: version for name, (version, _) in rules.items()} == wanted
         super().teardown()
 
     def _nothing_is_as_it_was_refused(self) -> None:
