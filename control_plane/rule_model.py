@@ -17,6 +17,7 @@ from wire.ids import InvalidIdError, check_dns_label
 
 MAX_MS: Final = 31 * 86_400_000
 MAX_PATTERNS: Final = 32
+MAX_RULES: Final = 256  # a worker remembers up to 88 bytes for each of its series and each rule about it
 MAX_RULES_BYTES: Final = 256 << 10  # of all rules as JSON: a record of the journal holds every one
 PATTERN: Final = r"^[a-z0-9_*?-]{1,63}$"
 KINDS: Final = ("threshold", "rate", "flatline", "missing", "clock_skew")
@@ -42,10 +43,12 @@ class RuleConflictError(FleetError):
 
 
 class TooManyRulesError(FleetError):
-    """All rules together would be too large."""
+    """There would be too many rules, or they would be too large together."""
 
     def __init__(self) -> None:
-        super().__init__(f"all rules together must be at most {MAX_RULES_BYTES >> 10} KiB as JSON")
+        super().__init__(
+            f"there must be at most {MAX_RULES} rules, of {MAX_RULES_BYTES >> 10} KiB together as JSON"
+        )
 
 
 class EventsUnavailableError(FleetError):

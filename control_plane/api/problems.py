@@ -62,8 +62,9 @@ TOO_MANY_RULES: Final = ProblemType(
     "too-many-rules",
     409,
     "Too many rules",
-    "All rules together are at most 256 KiB as JSON: a record of the journal holds them all. "
-    "Patterns instead of lists of names make them small. Nothing was changed.",
+    "There are at most 256 rules, of 256 KiB together as JSON: a record of the journal holds them all, "
+    "and a worker keeps a state for each. Patterns instead of lists make them few and small. "
+    "Nothing was changed.",
 )
 PRECONDITION_FAILED: Final = ProblemType(
     "precondition-failed",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from control_plane.rule_model import (
+    MAX_RULES,
     MAX_RULES_BYTES,
     Rule,
     RuleConflictError,
@@ -56,7 +57,7 @@ class RuleStore:
             return known
         value = RuleRecord(spec=spec).encode()
         others = [entry.value or b"" for key, entry in self.bucket.items().items() if key != spec.id]
-        if sum(map(len, others)) + len(value) > MAX_RULES_BYTES:
+        if len(others) >= MAX_RULES or sum(map(len, others)) + len(value) > MAX_RULES_BYTES:
             raise TooManyRulesError
         try:
             return Rule(spec, await self.bucket.put(spec.id, value))

@@ -1,4 +1,8 @@
-"""The rules' state as Arrow tables, for checkpoints: nothing if there is no rule."""
+"""The rules' state as Arrow tables, for checkpoints: nothing if there is no rule.
+
+Only lanes that remember something are in it: any other is found again, as it
+was, with the next reading of its series.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ext_proc.rules.book import RuleBook
-from ext_proc.rules.lanes import INTS, NEVER
+from ext_proc.rules.lanes import CLEAR, INTS, NEVER
 from ext_proc.rules.rule import RuleError
 from ext_proc.windows.arrays import grown
 from ext_proc.windows.names import Names
@@ -22,6 +26,7 @@ NEWEST: Final = "rule_newest"
 _LANES_SCHEMA: Final = pa.schema(
     [("rule", pa.int64()), *((name, pa.int64()) for name in INTS), ("anchor_value", pa.float64())]
 )
+_SINCE: Final = ("since", "since_epoch", "since_seq")  # of no event, where none is open or pending
 _NEWEST_SCHEMA: Final = pa.schema([("series", pa.int64()), ("time", pa.int64())])
 
 
@@ -31,11 +36,14 @@ def save(book: RuleBook) -> dict[str, bytes]:
         return {}
     parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _LANES_SCHEMA.names}
     for number, state in enumerate(book.states.values()):
-        lanes = state.lanes
-        order = np.argsort(lanes.place[: lanes.count])
-        parts["rule"].append(np.full(lanes.count, number))
+        lanes, count = state.lanes, state.lanes.count
+        kept = np.flatnonzero((lanes.phase[:count] != CLEAR) | (lanes.anchor[:count] != NEVER))
+        kept = kept[np.argsort(lanes.place[kept])]
+        over = lanes.phase[kept] == CLEAR
+        parts["rule"].append(np.full(len(kept), number))
         for name in (*INTS, "anchor_value"):
-            parts[name].append(getattr(lanes, name)[: lanes.count][order])
+            column = getattr(lanes, name)[kept]
+            parts[name].append(np.where(over, 0, column) if name in _SINCE else column)
     columns = [pa.array(np.concatenate(parts[field.name]), type=field.type) for field in _LANES_SCHEMA]
     seen = np.flatnonzero(book.newest.time != NEVER)
     newest = [pa.array(seen, type=pa.int64()), pa.array(book.newest.time[seen], type=pa.int64())]
