@@ -39,7 +39,8 @@ class Plans(RuleBasedStateMachine):
     Held at every moment:
       - what is planned from what changed is what is planned from everything (Sim.step);
       - a worker is told of a sensor at an endpoint only after the Envoy beside it ran that endpoint;
-      - it loses no sensor but one that goes, moves, or belongs to another worker now;
+      - it loses no sensor but one that goes, moves, belongs to another worker now, or has the
+        address of another one;
       - it loses no shard before the new owner has taken it over, but for one that went to
         a third one meanwhile;
       - an endpoint leaves an Envoy only when no worker may stream from it, its host is no more,
@@ -220,6 +221,7 @@ class Plans(RuleBasedStateMachine):
             endpoint = self.sim.endpoints.get(name)
             stays = (
                 stored is not None
+                and name not in self.collided
                 and stored.revision == self.revisions.get((key.node_id, name))
                 and not stored.record.removing
                 and lease is not None
