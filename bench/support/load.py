@@ -5,7 +5,8 @@ FIRST_ADDRESS on. Each connection is a stream of a sensor's frames
 (bench.support.frames), begun after the sequence number that was asked for.
 Sensors take turns evenly. A frame is made when it is sent, as an agent does
 that flushes: the event time of its last reading is the time of its flush. A
-sensor whose socket takes no more has its frames later, not twice.
+sensor whose socket takes no more has its frames later, not twice; a stream that
+is opened again is served what it lacks, at once and with new times.
 
 Lines of JSON: on stdin `[sensors, series]`, then `[method, argument]`; on
 stdout the port, then answers. It ends when stdin does.
@@ -64,8 +65,10 @@ class Load:
         self._epoch = np.array([secrets.randbits(62) + 1 for _ in range(sensors)], np.int64)
         self._open = np.zeros(sensors, bool)
         self._next_seq = np.ones(sensors, np.int64)
+        self._head = np.zeros(sensors, np.int64)  # the newest number that was ever sent
         self._last_ns = np.zeros(sensors, np.int64)
         self._template: FrameTemplate | None = None
+        self._producing = False
         self._per_s = sensors / HEARTBEAT_S  # turns
         self._turns, self._began_s = 0, time.monotonic()
         self._skipped = self._opened = 0
@@ -131,7 +134,20 @@ class Load:
         self._open[sensor] = True
         self._opened += 1
         beat = heartbeat(int(self._epoch[sensor]), next_seq - 1, time.time_ns())
-        self._send(sensor, _HEAD + beat)
+        self._send(sensor, _HEAD + beat + self._missing(sensor))
+
+    def _missing(self, sensor: int) -> bytes:
+        """Return the frames that a stream lacks which is opened again."""
+        first, template = int(self._next_seq[sensor]), self._template
+        frames = -(-(int(self._head[sensor]) + 1 - first) // template.per_frame) if template else 0
+        if template is None or frames <= 0:
+            return b""
+        first_seq = first + np.arange(frames) * template.per_frame
+        now_ns = time.time_ns()
+        self._next_seq[sensor] = first_seq[-1] + template.per_frame
+        self._head[sensor] = self._next_seq[sensor] - 1
+        last_ns = np.full(frames, now_ns - 1_000_000)
+        return template.fill(np.repeat(self._epoch[sensor], frames), first_seq, last_ns, now_ns, 0)
 
     def _close(self, descriptor: int) -> None:
         sensor = self._sensor_of.pop(descriptor, None)
@@ -155,7 +171,7 @@ class Load:
         if not len(sensors):
             return
         now_ns = time.time_ns()
-        if self._template is None:
+        if self._template is None or not self._producing:
             for sensor in sensors.tolist():
                 head_seq = int(self._next_seq[sensor]) - 1
                 self._send(sensor, heartbeat(int(self._epoch[sensor]), head_seq, now_ns))
@@ -167,6 +183,7 @@ class Load:
             )
         )
         self._next_seq[sensors] += template.per_frame
+        self._head[sensors] = self._next_seq[sensors] - 1
         self._last_ns[sensors] = now_ns
         for place, sensor in enumerate(sensors.tolist()):
             self._send(sensor, frames[place * template.size : (place + 1) * template.size])
@@ -200,16 +217,17 @@ class Load:
     def produce(self, argument: dict[str, Any]) -> None:
         """Send frames of `per_frame` readings, `frames_per_s` in all, from now on."""
         self._template = FrameTemplate(self._series, argument["per_frame"])
+        self._producing = True
         self._per_s = argument["frames_per_s"]
         self._turns, self._began_s = 0, time.monotonic()
         self._last_ns[:] = time.time_ns()
 
     def rest(self, _: object) -> dict[str, Any]:
-        """Send heartbeats only; return epoch and newest number of each sensor."""
-        self._template = None
+        """Send heartbeats only, and what is missing; return epoch and newest number of each sensor."""
+        self._producing = False
         self._per_s = self._sensors / HEARTBEAT_S
         self._turns, self._began_s = 0, time.monotonic()
-        return {"epoch": self._epoch.tolist(), "sent": (self._next_seq - 1).tolist()}
+        return {"epoch": self._epoch.tolist(), "sent": self._head.tolist()}
 
 
 def _first_line() -> bytes:
