@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from envoy_bootstrap.binary import envoy_command
 from envoy_bootstrap.bootstrap import BootstrapConfig, build_bootstrap
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import wait_for
 from wire.names import GATEWAY_LISTENER
 
 READY_S = 60.0
@@ -59,6 +60,12 @@ class OwnProcess:
             self.process.terminate()
             self.process.wait(timeout=END_S)
 
+    def kill(self) -> None:
+        """SIGKILL it and reap it."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
 
 def start_role(folder: Path, role: str, config: dict[str, Any]) -> OwnProcess:
     """Return a role that serves, run as `gaugeway run` does it."""
@@ -88,10 +95,10 @@ class Node:
         self.envoy.stop()
 
 
-def start_node(stack: Stack, folder: Path, node_id: str) -> Node:
-    """Return another node of the installation, both of its parts serving."""
+def start_node(info: Mapping[str, Any], folder: Path, node_id: str) -> Node:
+    """Return a node of the installation with these addresses, both of its parts serving."""
     folder.mkdir()
-    host, _, port = stack.info["xds_address"].rpartition(":")
+    host, _, port = info["xds_address"].rpartition(":")
     socket = folder / "worker.sock"
     bootstrap, admin = folder / "bootstrap.json", folder / "admin"
     bootstrap.write_text(
@@ -104,8 +111,8 @@ def start_node(stack: Stack, folder: Path, node_id: str) -> Node:
     admin_url = f"http://{envoy.await_text(admin)}"
     config = {
         "node_id": node_id,
-        "xds_address": stack.info["xds_address"],
-        "nats_url": stack.info["nats_url"],
+        "xds_address": info["xds_address"],
+        "nats_url": info["nats_url"],
         "gateway_url": wait_for("the gateway listens", lambda: _gateway(admin_url), READY_S),
         "ext_proc_socket": str(socket),
     }

@@ -79,7 +79,7 @@ def test_a_paused_owner_is_fenced(stack: Stack, tmp_path: Path) -> None:
     """
     add_all(stack)
     first = stack.pids()["worker"]
-    second = start_node(stack, tmp_path / "second", SECOND)
+    second = start_node(stack.info, tmp_path / "second", SECOND)
     try:
         wait_for("a shard begins to move", lambda: FOLDED in second.worker.log, PATIENCE_S)
         with stopped(first):
