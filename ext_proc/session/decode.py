@@ -50,7 +50,7 @@ class Columns:
         self.count: int = view.count
         _check_range(self.epoch, self.first_seq, self.first_seq + self.count - 1)
         count = self.count
-        self.series_index: NDArray[np.uint32] = self._column(view.series_index, _INDEX)
+        self.series_index: NDArray[np.uint32] = self._index(view.series_index, len(view.series))
         self.time_unix_ns: NDArray[np.int64] = self._column(view.time_unix_ns, _TIME)
         self.value: NDArray[np.float64] = self._column(view.value, _VALUE)
         quality = view.quality or bytes(count)
@@ -58,16 +58,24 @@ class Columns:
         self.series: Series = self._series(view)
 
     def _column(self, data: bytes, dtype: np.dtype[_Scalar]) -> NDArray[_Scalar]:
-        if len(data) != self.count * dtype.itemsize:
-            raise UndecodableError("a column does not hold `count` values", self.epoch)
+        self._check_length(data, dtype.itemsize)
         return np.frombuffer(data, dtype)
+
+    def _index(self, data: bytes, size: int) -> NDArray[np.uint32]:
+        self._check_length(data, _INDEX.itemsize)
+        index = _kept_index(data, size) if len(data) <= _MAX_KEPT_BYTES else _parse_index(data, size)
+        if index is None:
+            raise UndecodableError("series_index points beyond the series", self.epoch)
+        return index
+
+    def _check_length(self, data: bytes, itemsize: int) -> None:
+        if len(data) != self.count * itemsize:
+            raise UndecodableError("a column does not hold `count` values", self.epoch)
 
     def _series(self, view: frame_view_pb2.ReadingBatchView) -> Series:
         size = len(view.series)
         if size > MAX_SERIES:
             raise UndecodableError(f"more than {MAX_SERIES} series", self.epoch)
-        if np.maximum.reduce(self.series_index) >= size:
-            raise UndecodableError("series_index points beyond the series", self.epoch)
         encoded = tuple(view.series)
         if size <= _MAX_KEPT_SERIES and sum(map(len, encoded)) <= _MAX_KEPT_BYTES:
             return _kept_series(encoded)
@@ -83,8 +91,15 @@ def _parse_series(encoded: tuple[bytes, ...]) -> Series:
     return tuple((entry.metric, entry.unit) for entry in entries)
 
 
-# Nearly every frame of a fleet repeats one of a few tables, and gets the same object for it.
+def _parse_index(data: bytes, size: int) -> NDArray[np.uint32] | None:
+    """Return a column that points into a table of `size`; None if it points beyond it."""
+    index = np.frombuffer(data, _INDEX)
+    return index if np.maximum.reduce(index) < size else None
+
+
+# Nearly every frame of a fleet repeats one of a few tables and orders, and gets the same object for it.
 _kept_series = lru_cache(_KEPT_TABLES)(_parse_series)
+_kept_index = lru_cache(_KEPT_TABLES)(_parse_index)
 
 
 def parse_frame(frame: bytes) -> Columns | readings_pb2.Gap | readings_pb2.Heartbeat:
