@@ -13,6 +13,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
+from control_plane.resources.worker import WORKER_TYPES
 from control_plane.xds.server import SERVICE
 from envoy_bootstrap.admin import AdminClient
 from envoy_bootstrap.binary import envoy_command
@@ -23,11 +24,8 @@ from wire.names import (
     ENDPOINT_TYPE,
     GATEWAY_LISTENER,
     GATEWAY_ROUTES,
-    LEASE_TYPE,
     LISTENER_TYPE,
-    POLICY_TYPE,
     ROUTE_TYPE,
-    SENSOR_TYPE,
     XDS_CLUSTER,
 )
 
@@ -89,7 +87,7 @@ def envoy_like(clusters: Sequence[str]) -> Asked:
     )
 
 
-WORKER_LIKE: Final[Asked] = ((POLICY_TYPE, ()), (LEASE_TYPE, ()), (SENSOR_TYPE, ()))
+WORKER_LIKE: Final[Asked] = tuple((type_url, ()) for type_url in WORKER_TYPES)
 
 
 @asynccontextmanager
