@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -89,12 +89,13 @@ class RefusedError(Exception):
 class StreamAttempt:
     """One opening of a sensor's stream, from its token to the end of its session.
 
-    ext_proc's server calls `on_headers`, `on_body` and `on_end`.
+    ext_proc's server calls `on_headers`, `on_body` and `on_end`; `on_claim` is told that it has the stream.
     """
 
-    def __init__(self, stream: Owner, number: int) -> None:
+    def __init__(self, stream: Owner, number: int, on_claim: Callable[[], None] | None = None) -> None:
         self._stream = stream
         self._number = number
+        self._on_claim = on_claim
         self._session: AnySession | None = None
         self._claimed = False
         self._ended = asyncio.Event()
@@ -112,6 +113,11 @@ class StreamAttempt:
         return SILENT_AFTER_S if session is None or session.has_heartbeats else SILENT_WITHOUT_HEARTBEATS_S
 
     @property
+    def heard(self) -> bool:
+        """Whether a frame came."""
+        return self._session is not None and self._session.frames > 0
+
+    @property
     def sensor_id(self) -> str:
         """The sensor that this token was issued for."""
         return self._stream.profile.sensor_id
@@ -121,6 +127,8 @@ class StreamAttempt:
         if self._claimed:
             return False
         self._claimed = True
+        if self._on_claim is not None:
+            self._on_claim()
         return True
 
     def on_headers(self, status: int, content_type: str) -> None:

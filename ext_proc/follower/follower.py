@@ -10,6 +10,7 @@ import structlog
 from ext_proc.follower.assignment import Assignment
 from ext_proc.follower.attempt import Journal, StreamAttempt
 from ext_proc.follower.gateway import Gateway
+from ext_proc.follower.opening import MOST_OPENING
 from ext_proc.follower.pacing import Pacer
 from ext_proc.follower.stream import SensorStream
 from ext_proc.journal.errors import ShardClosedError
@@ -32,6 +33,7 @@ class Follower:
     def __init__(self, gateway: Gateway, opens_per_s: float, bounds: Callable[[], TimeBounds]) -> None:
         self._gateway = gateway
         self._pacer = Pacer(opens_per_s)
+        self._places = asyncio.Semaphore(MOST_OPENING)
         self._bounds = bounds
         self._assigned: dict[str, Assignment] = {}
         self._journals: dict[int, Journal] = {}
@@ -110,6 +112,7 @@ class Follower:
             journal=journal,
             gateway=self._gateway,
             pacer=self._pacer,
+            places=self._places,
             bounds=self._bounds,
             tokens=self._tokens,
             bad_input=self.bad_input,

@@ -12,6 +12,7 @@ import structlog
 
 from ext_proc.follower.attempt import Journal, StreamAttempt
 from ext_proc.follower.gateway import Gateway, LeakedBytesError, StreamRequest
+from ext_proc.follower.opening import Opening
 from ext_proc.follower.pacing import Backoff, Pacer
 from ext_proc.follower.state import StreamState
 from ext_proc.session.bad_input import BadInput
@@ -39,6 +40,7 @@ class SensorStream:
         journal: Its shard.
         gateway: The way to it.
         pacer: Spaces the opens of all streams.
+        places: How many of all streams are opened at once.
         bounds: Returns the event times that are accepted now.
         tokens: Attempts by token; this stream adds and removes its own.
         bad_input: Takes what cannot be used.
@@ -55,6 +57,7 @@ class SensorStream:
         journal: Journal,
         gateway: Gateway,
         pacer: Pacer,
+        places: asyncio.Semaphore,
         bounds: Callable[[], TimeBounds],
         tokens: dict[str, StreamAttempt],
         bad_input: BadInput,
@@ -65,6 +68,7 @@ class SensorStream:
         self._cluster = cluster
         self._gateway = gateway
         self._pacer = pacer
+        self._places = places
         self._tokens = tokens
         self._bad_input = bad_input
         self._cursor = journal.cursor(profile.sensor_id)
@@ -132,10 +136,13 @@ class SensorStream:
         while True:
             await asyncio.sleep(self._pacer.reserve_s(time.monotonic_ns()))
             await self.journal.room()
-            begun = time.monotonic_ns()
-            self._state.opening(time.time_ns())
-            reason, polled = await self._attempt_once()
-            if polled or time.monotonic_ns() - begun >= SETTLED_AFTER_S * _NS:
+            async with Opening(self._places) as opening:
+                begun = time.monotonic_ns()
+                self._state.opening(time.time_ns())
+                attempt = StreamAttempt(self, self._opened + 1, opening.done)
+                reason = await self._attempt_once(attempt)
+            polled = attempt.polled
+            if polled or (attempt.heard and time.monotonic_ns() - begun >= SETTLED_AFTER_S * _NS):
                 self._backoff.reset()
             delay_s = POLL_S if polled else self._backoff.next_s(random.random())
             log.info(
@@ -143,10 +150,9 @@ class SensorStream:
             )
             await asyncio.sleep(delay_s)
 
-    async def _attempt_once(self) -> tuple[str, bool]:
-        """Open the stream and hold it to its end; return why it ended, and whether it answered in full."""
+    async def _attempt_once(self, attempt: StreamAttempt) -> str:
+        """Open the stream and hold it to its end; return why it ended."""
         self._opened += 1
-        attempt = StreamAttempt(self, self._opened)
         newest = self._cursor.newest
         request = StreamRequest(
             sensor_id=self.profile.sensor_id,
@@ -161,13 +167,13 @@ class SensorStream:
             silent = await self._watch(attempt, hold)
             if silent:
                 self._state.silent(attempt.silent_after_s, time.time_ns())
-                return f"no frame for {attempt.silent_after_s:g} s", False
+                return f"no frame for {attempt.silent_after_s:g} s"
             reason = self._reason(attempt, hold)
             if attempt.polled:
                 self._state.answered()
             else:
                 self._state.ended(reason, time.time_ns())
-            return reason, attempt.polled
+            return reason
         finally:
             hold.cancel()
             await asyncio.wait({hold})
