@@ -1,4 +1,4 @@
-"""A wire tap between a follower and its Envoy: every byte that Envoy sends is kept."""
+"""A wire tap between a follower and its Envoy: every byte that Envoy sends is kept, and read as HTTP/2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-_END_OF_HEAD = b"\r\n\r\n"
+import hpack
+from hyperframe.frame import DataFrame, Frame, HeadersFrame
+
+_FRAME_HEAD = 9  # bytes: https://www.rfc-editor.org/rfc/rfc9113#section-4.1
 
 
 class Tap:
@@ -21,18 +24,14 @@ class Tap:
 
     @property
     def streams(self) -> int:
-        """How many connections were answered with 200."""
-        return sum(answer.startswith(b"HTTP/1.1 200") for answer in self.answers)
+        """How many requests were answered with 200."""
+        return sum(len(bodies_of(answer)) for answer in self.answers)
 
     @property
     def leaked(self) -> list[bytes]:
         """What came after the head of any answer of 200."""
-        bodies = [
-            bytes(answer.partition(_END_OF_HEAD)[2])
-            for answer in self.answers
-            if answer.startswith(b"HTTP/1.1 200")
-        ]
-        return [body for body in bodies if body]
+        bodies = (body for answer in self.answers for body in bodies_of(answer).values())
+        return [bytes(body) for body in bodies if body]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one connection on, both ways, until either end is gone."""
@@ -48,6 +47,26 @@ class Tap:
             upstream_writer.close()
             writer.close()
             await asyncio.gather(*ways, return_exceptions=True)
+
+
+def bodies_of(answer: bytearray) -> dict[int, bytearray]:
+    """Return the body of every answer of 200 on a connection, by stream."""
+    decoder = hpack.Decoder()
+    bodies: dict[int, bytearray] = {}
+    at = 0
+    while at + _FRAME_HEAD <= len(answer):
+        frame, length = Frame.parse_frame_header(memoryview(answer)[at : at + _FRAME_HEAD])
+        begin, at = at + _FRAME_HEAD, at + _FRAME_HEAD + length
+        if at > len(answer):
+            break  # cut in mid-frame
+        frame.parse_body(memoryview(answer)[begin:at])
+        if isinstance(frame, HeadersFrame):
+            assert "END_HEADERS" in frame.flags, "heads this long were never seen"
+            if dict(decoder.decode(frame.data)).get(":status") == "200":
+                bodies[frame.stream_id] = bytearray()
+        elif isinstance(frame, DataFrame) and frame.stream_id in bodies:
+            bodies[frame.stream_id] += frame.data
+    return bodies
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray) -> None:

@@ -6,10 +6,12 @@ import asyncio
 import signal
 from pathlib import Path
 
+import hpack
 import pytest
+from hyperframe.frame import DataFrame, HeadersFrame
 
 from tests.faults.roles import start_role
-from tests.faults.tap import tap
+from tests.faults.tap import bodies_of, tap
 from tests.journal.support import check_log, readings_log, wait_for
 from tests.support.nats import NatsServer
 from tests.worker.rig import rig
@@ -18,6 +20,15 @@ pytestmark = pytest.mark.timeout(120)
 
 PRODUCED = 3000  # readings for each life of the worker, 20 a frame
 STREAMING = 600  # in the journal when it ends: the rest is on the way, or still with the agent
+
+
+def test_the_tap_sees_a_byte_that_leaks() -> None:
+    """So that the test below says something: one answer of 200 without a body, one with, one of 503."""
+    encoder, wire = hpack.Encoder(), bytearray()
+    for stream, status in ((1, "200"), (3, "200"), (5, "503")):
+        wire += HeadersFrame(stream, encoder.encode([(":status", status)]), flags=["END_HEADERS"]).serialize()
+    wire += DataFrame(3, b"x").serialize() + DataFrame(5, b"no healthy upstream").serialize()
+    assert bodies_of(wire + b"\0\0") == {1: b"", 3: b"x"}
 
 
 async def test_no_byte_of_a_body_leaks(nats_server: NatsServer, tmp_path: Path) -> None:
