@@ -62,7 +62,8 @@ def bodies_of(answer: bytearray) -> dict[int, bytearray]:
         frame.parse_body(memoryview(answer)[begin:at])
         if isinstance(frame, HeadersFrame):
             assert "END_HEADERS" in frame.flags, "heads this long were never seen"
-            if dict(decoder.decode(frame.data)).get(":status") == "200":
+            head = {str(name): str(value) for name, value in decoder.decode(frame.data)}
+            if head[":status"] == "200":
                 bodies[frame.stream_id] = bytearray()
         elif isinstance(frame, DataFrame) and frame.stream_id in bodies:
             bodies[frame.stream_id] += frame.data
