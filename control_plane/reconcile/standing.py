@@ -19,9 +19,9 @@ from typing import Final
 from control_plane.node_model import RefusedBy, ResourceState
 from control_plane.resources.model import Resource, Snapshot
 from control_plane.xds.containment import ABSENT
+from control_plane.xds.ledger import UNSTATED
 from control_plane.xds.session import TypeStatus
 
-_UNSTATED: Final = "?"  # the version of what a client may run without having said so
 _NONE: Final[Mapping[str, Resource]] = {}
 
 
@@ -104,7 +104,7 @@ def standing(
         type_url=type_url,
         name=name,
         wanted=version,
-        sent=None if sent in {ABSENT, _UNSTATED} else sent,
+        sent=None if sent in {ABSENT, UNSTATED} else sent,
         acked=acked,
         refusal=refusal,
         since_unix_ns=status.since.get(name),
