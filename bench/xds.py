@@ -32,8 +32,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,15 +41,14 @@ import psutil
 
 from bench.support.control_plane import NODE, Stored
 from bench.support.envoys import (
-    TIMEOUT_S,
     WORKER_LIKE,
     client,
-    ended,
     envoy,
     envoy_like,
     live,
     received,
 )
+from bench.support.path import Told, told
 from control_plane.model import SensorSpec
 from control_plane.store.records import SensorRecord
 from envoy_bootstrap.admin import AdminClient
@@ -98,58 +96,22 @@ def host_name(number: int) -> str:
     return f"host-{number:04d}"
 
 
-class ControlPlane:
-    """The process of bench.support.control_plane."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def tell(self, message: object) -> Any:
-        """Return its answer. Raises RuntimeError when it has ended."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        async with asyncio.timeout(TIMEOUT_S):
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            await self.process.stdin.drain()
-            answer = await self.process.stdout.readline()
-        if not answer:
-            raise RuntimeError("the control plane's process has ended")
-        return json.loads(answer)
-
-
-@asynccontextmanager
-async def control_plane() -> AsyncIterator[ControlPlane]:
-    """Run a control plane, ended in order at the end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.support.control_plane"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=_MAX_LINE,
-    )
-    try:
-        yield ControlPlane(process)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        await ended(process)
-
-
-async def measure_changes(plane: ControlPlane, admin: AdminClient, added: Stored) -> dict[str, Any]:
+async def measure_changes(plane: Told, admin: AdminClient, added: Stored) -> dict[str, Any]:
     """Add sensors one after the other, with Envoy alone."""
     before = await received(admin)
-    told = await plane.tell(["changed", added])
+    answer = await plane.tell(["changed", added])
     return {
-        **_latency("ack", np.array(told["ack_ms"])),
-        **_latency("live", np.array(told["live_ms"])),
+        **_latency("ack", np.array(answer["ack_ms"])),
+        **_latency("live", np.array(answer["live_ms"])),
         "bytes_per_change": round((await received(admin) - before) / len(added)),
-        "cpu_ms_per_change": round(told["cpu_s"] * 1e3 / len(added), 2),
-        "step_cpu_ms": round(told["step_cpu_s"] * 1e3 / len(added), 2),
-        "steps_per_change": round(told["steps"] / len(added), 1),
+        "cpu_ms_per_change": round(answer["cpu_s"] * 1e3 / len(added), 2),
+        "step_cpu_ms": round(answer["step_cpu_s"] * 1e3 / len(added), 2),
+        "steps_per_change": round(answer["steps"] / len(added), 1),
     }
 
 
 async def measure_fanout(
-    plane: ControlPlane, port: int, options: argparse.Namespace, added: Stored
+    plane: Told, port: int, options: argparse.Namespace, added: Stored
 ) -> dict[str, Any]:
     """Add sensors one after the other, with clients beside Envoy."""
     asked = envoy_like([host_cluster(host_name(host)) for host in range(options.hosts)])
@@ -161,11 +123,11 @@ async def measure_fanout(
         await plane.tell(["connected", 2 + options.clients])
         say(f"{options.clients} clients have everything")
         rss_mb = _rss_mb(plane.process.pid)
-        told = await plane.tell(["changed", added])
-    took = np.array([times[-len(added) :] for times in read_s]) - np.array(told["began_s"])
+        answer = await plane.tell(["changed", added])
+    took = np.array([times[-len(added) :] for times in read_s]) - np.array(answer["began_s"])
     return {
         **_latency("fanout", took.ravel() * 1e3),
-        "fanout_cpu_ms_per_change": round(told["cpu_s"] * 1e3 / len(added), 2),
+        "fanout_cpu_ms_per_change": round(answer["cpu_s"] * 1e3 / len(added), 2),
         "control_plane_rss_with_clients_mb": rss_mb,
     }
 
@@ -185,7 +147,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     last = options.sensors + options.changes
     more = fleet(range(last, last + FANOUT_CHANGES), options.hosts)
     began = time.monotonic()
-    async with control_plane() as plane:
+    async with told("bench.support.control_plane") as plane:
         port = await plane.tell(stored)
         serving_s = time.monotonic() - began
         async with envoy(folder, NODE, port) as (envoy_pid, admin), AsyncExitStack() as stack:

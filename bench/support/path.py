@@ -55,18 +55,18 @@ class Told:
     """A process that answers lines of JSON with lines of JSON."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+        self.process = process
 
     async def tell(self, *message: object) -> Any:
         """Return its answer. Raises RuntimeError when it has ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         async with asyncio.timeout(TIMEOUT_S):
-            self._process.stdin.write(
+            self.process.stdin.write(
                 json.dumps(message[0] if len(message) == 1 else message).encode() + b"\n"
             )
-            await self._process.stdin.drain()
-            answer = await self._process.stdout.readline()
+            await self.process.stdin.drain()
+            answer = await self.process.stdout.readline()
         if not answer:
             raise RuntimeError("a process of the benchmark has ended")
         return json.loads(answer)

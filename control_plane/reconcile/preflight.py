@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -96,10 +96,6 @@ class Preflight:
         if self._memory.waiting != before:
             self._wake.set()
         return verdict
-
-    def verdicts(self, resources: Iterable[Resource]) -> list[tuple[Resource, Verdict]]:
-        """Return each resource with what is known of it; see `verdict`."""
-        return [(resource, self.verdict(resource)) for resource in resources]
 
     def ever_passed(self, type_url: str, name: str) -> bool:
         """Whether any version of a resource passed, in this life or an earlier one."""

@@ -61,7 +61,7 @@ class Checks:
         async with asyncio.timeout(30):
             while True:
                 self.changed.clear()
-                verdicts = [verdict for _, verdict in self.preflight.verdicts(resources)]
+                verdicts = [self.preflight.verdict(each) for each in resources]
                 if PENDING not in verdicts:
                     return verdicts
                 await self.changed.wait()
@@ -91,7 +91,7 @@ async def test_what_is_good_passes_in_one_run() -> None:
     """Pending at first, then passed; asking again asks no Envoy."""
     wanted = [listener_resource(0), routes_resource(), *clusters(20)]
     async with running() as checks:
-        assert {verdict for _, verdict in checks.preflight.verdicts(wanted)} == {PENDING}
+        assert {checks.preflight.verdict(each) for each in wanted} == {PENDING}
         assert set(await checks.verdicts(wanted)) == {PASSED}
         assert set(await checks.verdicts(wanted)) == {PASSED}
         assert checks.validator.runs == 1
@@ -148,7 +148,7 @@ async def test_a_restart_pays_nothing(tmp_path: Path) -> None:
         await checks.verdicts(wanted)
         await saved(file)
     async with running(file=file) as checks:
-        at_once = [verdict for _, verdict in checks.preflight.verdicts(wanted)]
+        at_once = [checks.preflight.verdict(each) for each in wanted]
         assert at_once == [PASSED] * 6 + [PENDING]
         assert (await checks.verdicts(wanted))[-1] == Verdict("refused", NO_TIMEOUT)
         assert checks.validator.runs == 1

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from playwright.async_api import Page, expect
 
 from tests.support.browser import chromium
@@ -19,17 +16,6 @@ SENSOR = {
     "metrics": [{"name": "temperature", "unit": "[degF]"}],
     "source": {"kind": "replay", "recording": "machine_temperature", "speed": 3000.0},
 }
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    """A running Gaugeway without sensors."""
-    stack = Stack(tmp_path / "data")
-    stack.start()
-    try:
-        yield stack
-    finally:
-        stack.stop()
 
 
 async def points(page: Page) -> int:

@@ -8,11 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.stack import Stack, wait_for
 
@@ -24,17 +20,6 @@ PRESS = {
     "metrics": [{"name": "temperature", "unit": "[degF]"}],
     "source": {"kind": "replay", "recording": "machine_temperature", "speed": 9000.0},
 }
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    """A running Gaugeway without a demo fleet."""
-    stack = Stack(tmp_path / "data")
-    stack.start()
-    try:
-        yield stack
-    finally:
-        stack.stop()
 
 
 def gaugeway(stack: Stack, *arguments: str) -> Any:
